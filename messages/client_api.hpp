@@ -1,0 +1,251 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "messages/error.hpp"
+#include "messages/samples.hpp"
+#include "messages/sandbox.hpp"
+
+/// The verbs of clients and peers as plain structs. proto/caged.proto is the
+/// wire form, client_api_wire.cpp the only bridge between the two.
+namespace caged::api {
+
+inline constexpr int protocol_version = 1;
+
+// -- requests, one per verb -------------------------------------------------
+
+/// Says who speaks; answered by hello_reply. Not needed before other verbs.
+struct hello {
+  std::string client; ///< "caged/0.1.0"
+};
+
+/// Creates a sandbox. Answered by up_progress (any number), then up_reply when
+/// its agent answers. Keyed by (caller, request id): a repeat gets the first
+/// answer, the same id with another body is conflict.
+struct up {
+  sandbox_spec spec;
+};
+
+struct list {
+  bool all_owners = false; ///< admins only
+  bool destroyed = false;  ///< also those whose history is still kept
+  std::map<std::string, std::string> labels; ///< all must match
+};
+
+struct get {
+  std::string sandbox; ///< reference: id, name or unique prefix
+};
+
+/// Ends in exec_exit; exec_started comes first. The request id is the exec's
+/// and the stream's name. A repeat re-attaches at the offsets it names.
+struct exec {
+  std::string sandbox;
+  std::vector<std::string> argv; ///< empty with login
+  bool login = false;            ///< the user's login shell
+  std::string cwd;               ///< empty: the sandbox's workdir
+  std::map<std::string, std::string> env;
+  std::string user;
+  bool tty = false;
+  std::uint16_t rows = 24, cols = 80;
+  bool wants_stdin = false;
+  std::chrono::milliseconds timeout{0}; ///< 0: none
+  std::uint64_t stdout_offset = 0, stderr_offset = 0; ///< re-attach from here
+  std::uint64_t stdout_credit = limits::window_default; ///< absolute limits
+  std::uint64_t stderr_credit = limits::window_default;
+};
+
+struct destroy {
+  std::string sandbox;
+};
+
+/// Answered by log_chunk until one has last set.
+struct logs {
+  std::string sandbox;
+  /// "agent" or "init" (the init script's output).
+  std::string source = "init";
+};
+
+struct why {
+  std::string sandbox; ///< also a destroyed one, for 7 days
+};
+
+struct node_status {};
+struct node_audit {};
+
+struct node_shutdown {
+  bool destroy_all = false; ///< destroys every sandbox first
+};
+
+// -- streams, both directions; they carry the request id of their exec ------
+
+enum class channel : std::uint8_t { in = 0, out = 1, err = 2, exit = 3 };
+std::string_view to_string(channel value) noexcept; ///< "stdin", ...
+std::optional<channel> channel_from_string(std::string_view name) noexcept;
+
+struct stream_data {
+  channel on = channel::out;
+  std::uint64_t offset = 0;
+  std::string bytes; ///< at most limits::frame_max
+};
+
+/// Everything below offset is safe with the receiver. channel::exit: the exit
+/// was received, the exec may be forgotten.
+struct stream_ack {
+  channel on = channel::out;
+  std::uint64_t offset = 0;
+};
+
+/// The sender may send bytes below limit. Absolute.
+struct stream_credit {
+  channel on = channel::out;
+  std::uint64_t limit = 0;
+};
+
+struct stream_eof {
+  channel on = channel::out;
+  std::uint64_t offset = 0;
+};
+
+/// Client to node.
+struct exec_signal {
+  int number = 0;
+};
+
+/// Client to node.
+struct exec_resize {
+  std::uint16_t rows = 24, cols = 80;
+};
+
+// -- answers ----------------------------------------------------------------
+
+struct hello_reply {
+  int protocol = protocol_version;
+  std::string version;
+  std::string node;
+  std::string caller; ///< as the node sees the client: "uid:0"
+};
+
+struct up_progress {
+  std::string step; ///< "reserved", "starting", "waiting for its agent"
+};
+
+struct up_reply {
+  sandbox_info sandbox;
+};
+
+struct list_reply {
+  std::vector<sandbox_info> sandboxes;
+};
+
+struct get_reply {
+  sandbox_info sandbox;
+  std::optional<host_stats> stats;      ///< absent when it has no processes
+  std::optional<agent_metrics> metrics; ///< absent before the first sample
+  int execs = 0;                        ///< running now
+};
+
+struct exec_started {
+  std::string sandbox; ///< id
+  std::int64_t pid = 0; ///< inside the sandbox
+  bool created = true; ///< false: attached to an existing one
+};
+
+struct exec_exit {
+  int code = -1;   ///< -1 when ended by a signal
+  int signal = 0;  ///< 0 when it exited by itself
+  std::string reason; ///< "exited", "signaled", "timeout", "shutdown", ...
+};
+
+struct destroy_reply {
+  std::string id;
+  bool was_there = true; ///< false: it was destroyed before
+};
+
+struct log_chunk {
+  std::string bytes;
+  bool last = false;
+};
+
+struct why_reply {
+  std::string id;
+  std::vector<cause> causes; ///< oldest first
+};
+
+struct node_status_reply {
+  std::string node;
+  std::string version;
+  std::int64_t started_ms = 0;
+  std::string runtime;         ///< "oci (crun 1.8.1)"
+  std::string cgroups;         ///< "v1", "hybrid", "v2"
+  std::string store;           ///< "sqlite"
+  unsigned cpus_total = 0, cpus_reserved = 0;
+  std::uint64_t memory_mb_total = 0, memory_mb_reserved = 0;
+  std::uint64_t disk_gb_total = 0, disk_gb_reserved = 0;
+  std::map<std::string, std::uint32_t> by_state; ///< sandboxes
+};
+
+struct audit_row {
+  std::string kind;    ///< of the resource: "cgroup", "loop", ...
+  std::string name;
+  std::string sandbox; ///< empty when unknown
+  /// "owned"; "orphan": in the kernel, in no lease; "missing": leased by a
+  /// live sandbox, not in the kernel.
+  std::string verdict;
+};
+
+struct audit_reply {
+  std::vector<audit_row> rows;
+};
+
+struct shutdown_reply {
+  std::uint32_t destroyed = 0;
+};
+
+/// Ends a request. Error codes as messages/error.hpp.
+struct error_reply {
+  failure why;
+  std::string sandbox;
+  std::string node;
+};
+
+using request_body
+  = std::variant<hello, up, list, get, exec, destroy, logs, why, node_status,
+                 node_audit, node_shutdown, stream_data, stream_ack,
+                 stream_credit, stream_eof, exec_signal, exec_resize>;
+
+using reply_body
+  = std::variant<hello_reply, up_progress, up_reply, list_reply, get_reply,
+                 exec_started, destroy_reply, log_chunk, why_reply,
+                 node_status_reply, audit_reply, shutdown_reply, error_reply,
+                 exec_exit, stream_data, stream_ack, stream_credit,
+                 stream_eof>;
+
+/// One message from a client, decoded and authenticated.
+struct request {
+  std::string route;  ///< where answers go: the transport's, opaque
+  std::string id;     ///< UUID text, made by the client
+  std::string caller; ///< "uid:1000"; set by the transport, never the client
+  bool admin = false; ///< may see and touch every owner's sandboxes
+  std::chrono::milliseconds remaining{0}; ///< until its deadline; 0: none
+  std::uint64_t digest = 0; ///< of the body, to tell repeats from conflicts
+  request_body body;
+};
+
+/// One message to a client.
+struct reply {
+  std::string route;
+  std::string id;
+  reply_body body;
+};
+
+/// Name of a request's verb for metrics and logs: "up", "exec", "data", ...
+std::string_view verb_of(const request_body& body) noexcept;
+
+} // namespace caged::api
