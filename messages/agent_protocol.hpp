@@ -35,8 +35,7 @@ class line_reader {
 public:
   /// raw_allowed: whether "len" announces raw bytes (after hello).
   explicit line_reader(std::size_t line_max = limits::agent_line_max)
-    : line_max_{line_max} {
-  }
+      : line_max_{line_max} {}
   void allow_raw(bool on) noexcept { raw_ = on; }
 
   /// Hands bytes over. The view must live until next() has returned nullopt.
@@ -49,15 +48,23 @@ public:
 
   std::optional<std::uint64_t> last_id() const noexcept { return last_id_; }
 
-  /// Bytes held of an unfinished line.
-  std::size_t buffered() const noexcept { return partial_.size(); }
+  /// Bytes held of an unfinished line and of raw bytes that go on.
+  std::size_t buffered() const noexcept {
+    return partial_.size() + (pending_ ? pending_->raw.size() : 0);
+  }
+
+  /// Lets go of the unfinished line: its rest is skipped, as one that was too
+  /// long. For who has to keep a limit over several readers.
+  void drop_unfinished();
 
 private:
   std::optional<result<line>> finish(std::string_view text);
+  std::optional<result<line>> take_raw();
   std::size_t line_max_;
   bool raw_ = false;
-  bool skipping_ = false; ///< inside a line that was too long
-  std::size_t raw_missing_ = 0;
+  bool skipping_ = false;       ///< inside a line that was too long
+  std::size_t raw_missing_ = 0; ///< of pending_
+  std::uint64_t raw_skip_ = 0;  ///< raw bytes that belong to nothing
   std::optional<line> pending_; ///< waits for its raw bytes
   std::optional<std::uint64_t> last_id_;
   std::string partial_;
@@ -70,8 +77,7 @@ result<line> parse_line(std::string_view text,
                         std::optional<std::uint64_t>* id = nullptr);
 
 /// One line with its '\n'. Invalid UTF-8 is replaced, never thrown.
-std::string encode_line(std::string_view type,
-                        std::optional<std::uint64_t> id,
+std::string encode_line(std::string_view type, std::optional<std::uint64_t> id,
                         const nlohmann::json& payload);
 
 /// A data line: base64 in "data", or raw bytes behind a line with "len".
