@@ -47,8 +47,7 @@ public:
   /// Starts a connection; never blocks. Tries once: on_open or on_error
   /// (closed) follows. The channel may be used at once.
   virtual std::shared_ptr<agent_channel> dial(const agent_address& where,
-                                              agent_handlers handlers)
-    = 0;
+                                              agent_handlers handlers) = 0;
 };
 
 } // namespace caged

@@ -15,14 +15,14 @@ namespace caged {
 struct sandbox_record {
   std::string id;
   std::string owner;
-  std::string request_id; ///< of the `up` that made it
+  std::string request_id;   ///< of the `up` that made it
   std::uint64_t digest = 0; ///< of that request's body
-  sandbox_spec spec; ///< whole, with env and init script
+  sandbox_spec spec;        ///< whole, with env and init script
   phase state = phase::pending;
   std::int64_t created_ms = 0;
   std::int64_t changed_ms = 0;
   std::uint32_t slot = 0;
-  process_ref process; ///< pid 0: not started
+  process_ref process;    ///< pid 0: not started
   std::string agent_boot; ///< boot id of the agent that was first seen
   std::string agent_version;
   int init_state = -1; ///< see sandbox_info
@@ -54,19 +54,16 @@ public:
   /// A new sandbox with everything that will be made for it, in one commit.
   virtual result<void> create(const sandbox_record& sandbox,
                               const std::vector<lease>& leases,
-                              const cause& why)
-    = 0;
+                              const cause& why) = 0;
 
   /// Writes the record's changeable part (state, process, agent, init) and
   /// appends the cause, in one commit.
   virtual result<void> transition(const sandbox_record& sandbox,
-                                  const cause& why)
-    = 0;
+                                  const cause& why) = 0;
 
   /// As transition, and strikes leases off: all, or all but `kept`.
   virtual result<void> release(const sandbox_record& sandbox, const cause& why,
-                               const std::vector<lease>& kept)
-    = 0;
+                               const std::vector<lease>& kept) = 0;
 
   /// Every sandbox that is not destroyed, oldest first.
   virtual result<std::vector<sandbox_record>> sandboxes() = 0;

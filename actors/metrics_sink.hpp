@@ -32,8 +32,7 @@ public:
                         std::uint64_t memory_mb_total,
                         std::uint64_t memory_mb_reserved,
                         std::uint64_t disk_gb_total,
-                        std::uint64_t disk_gb_reserved)
-    = 0;
+                        std::uint64_t disk_gb_reserved) = 0;
   virtual void created(std::chrono::nanoseconds took) = 0; ///< up -> running
   virtual void exec_answered(std::chrono::nanoseconds took) = 0; ///< started
   virtual void message(std::string_view verb) = 0; ///< one request came

@@ -42,7 +42,7 @@ struct launch_request {
 
 /// How to find the processes again, also after a restart of the daemon.
 struct process_ref {
-  std::int32_t pid = 0;        ///< the sandbox's init (the agent), host pid
+  std::int32_t pid = 0;         ///< the sandbox's init (the agent), host pid
   std::uint64_t start_time = 0; ///< field 22 of /proc/PID/stat, against reuse
 
   friend bool operator==(const process_ref&, const process_ref&) = default;
@@ -52,13 +52,13 @@ struct process_ref {
 struct exit_report {
   std::string id;
   process_ref process;
-  int status = -1;        ///< as waitpid gives it; -1: not our child
+  int status = -1;         ///< as waitpid gives it; -1: not our child
   bool oom_killed = false; ///< the cgroup counted an oom kill of the init
-  std::string text;       ///< one sentence for `why`
+  std::string text;        ///< one sentence for `why`
 };
 
 struct runtime_capabilities {
-  std::string name; ///< "oci"
+  std::string name;    ///< "oci"
   std::string version; ///< of the engine, for node status
   bool isolates = true;
   bool pause = false;
@@ -101,8 +101,7 @@ public:
   /// Takes over a sandbox that an earlier daemon started: watches its init
   /// again. Error: agent_lost when that process is gone.
   virtual result<void> recover(const launch_request& request,
-                               const process_ref& process)
-    = 0;
+                               const process_ref& process) = 0;
 
   virtual agent_address address(const launch_request& request,
                                 const process_ref& process) const = 0;

@@ -42,9 +42,9 @@ public:
 
   /// All operations or none; durable when it returns. Gives the new revision.
   /// Errors: conflict (a compare failed; nothing was changed), unavailable.
-  virtual result<std::int64_t> commit(const std::vector<compare>& compares,
-                                      const std::vector<operation>& operations)
-    = 0;
+  virtual result<std::int64_t>
+  commit(const std::vector<compare>& compares,
+         const std::vector<operation>& operations) = 0;
 
   virtual result<std::optional<record>> get(const std::string& key) = 0;
 
@@ -54,8 +54,7 @@ public:
   /// Calls the handler, on a thread of the store's, for every change after
   /// now. Ends when the returned token is destroyed.
   virtual result<std::shared_ptr<void>> watch(const std::string& prefix,
-                                              watch_handler handler)
-    = 0;
+                                              watch_handler handler) = 0;
 
   virtual std::string kind() const = 0; ///< "sqlite", "etcd"
 };

@@ -55,8 +55,8 @@ struct exec {
   bool tty = false;
   std::uint16_t rows = 24, cols = 80;
   bool wants_stdin = false;
-  std::chrono::milliseconds timeout{0}; ///< 0: none
-  std::uint64_t stdout_offset = 0, stderr_offset = 0; ///< re-attach from here
+  std::chrono::milliseconds timeout{0};                 ///< 0: none
+  std::uint64_t stdout_offset = 0, stderr_offset = 0;   ///< re-attach from here
   std::uint64_t stdout_credit = limits::window_default; ///< absolute limits
   std::uint64_t stderr_credit = limits::window_default;
 };
@@ -152,14 +152,14 @@ struct get_reply {
 };
 
 struct exec_started {
-  std::string sandbox; ///< id
+  std::string sandbox;  ///< id
   std::int64_t pid = 0; ///< inside the sandbox
-  bool created = true; ///< false: attached to an existing one
+  bool created = true;  ///< false: attached to an existing one
 };
 
 struct exec_exit {
-  int code = -1;   ///< -1 when ended by a signal
-  int signal = 0;  ///< 0 when it exited by itself
+  int code = -1;      ///< -1 when ended by a signal
+  int signal = 0;     ///< 0 when it exited by itself
   std::string reason; ///< "exited", "signaled", "timeout", "shutdown", ...
 };
 
@@ -182,9 +182,9 @@ struct node_status_reply {
   std::string node;
   std::string version;
   std::int64_t started_ms = 0;
-  std::string runtime;         ///< "oci (crun 1.8.1)"
-  std::string cgroups;         ///< "v1", "hybrid", "v2"
-  std::string store;           ///< "sqlite"
+  std::string runtime; ///< "oci (crun 1.8.1)"
+  std::string cgroups; ///< "v1", "hybrid", "v2"
+  std::string store;   ///< "sqlite"
   unsigned cpus_total = 0, cpus_reserved = 0;
   std::uint64_t memory_mb_total = 0, memory_mb_reserved = 0;
   std::uint64_t disk_gb_total = 0, disk_gb_reserved = 0;
@@ -192,7 +192,7 @@ struct node_status_reply {
 };
 
 struct audit_row {
-  std::string kind;    ///< of the resource: "cgroup", "loop", ...
+  std::string kind; ///< of the resource: "cgroup", "loop", ...
   std::string name;
   std::string sandbox; ///< empty when unknown
   /// "owned"; "orphan": in the kernel, in no lease; "missing": leased by a
@@ -215,17 +215,16 @@ struct error_reply {
   std::string node;
 };
 
-using request_body
-  = std::variant<hello, up, list, get, exec, destroy, logs, why, node_status,
+using request_body =
+    std::variant<hello, up, list, get, exec, destroy, logs, why, node_status,
                  node_audit, node_shutdown, stream_data, stream_ack,
                  stream_credit, stream_eof, exec_signal, exec_resize>;
 
-using reply_body
-  = std::variant<hello_reply, up_progress, up_reply, list_reply, get_reply,
+using reply_body =
+    std::variant<hello_reply, up_progress, up_reply, list_reply, get_reply,
                  exec_started, destroy_reply, log_chunk, why_reply,
                  node_status_reply, audit_reply, shutdown_reply, error_reply,
-                 exec_exit, stream_data, stream_ack, stream_credit,
-                 stream_eof>;
+                 exec_exit, stream_data, stream_ack, stream_credit, stream_eof>;
 
 /// One message from a client, decoded and authenticated.
 struct request {

@@ -8,13 +8,27 @@ namespace caged {
 namespace {
 
 // Index = value of the enum.
-constexpr std::array<std::string_view, 21> names = {
-  "ok",           "bad_request", "not_found",       "ambiguous",
-  "conflict",     "denied",      "wrong_state",     "no_capacity",
-  "unsupported",  "unavailable", "timeout",         "agent_lost",
-  "agent_restarted", "superseded", "too_large",     "malformed",
-  "resource",     "host_setup",  "shutting_down",   "io",
-  "internal"};
+constexpr std::array<std::string_view, 21> names = {"ok",
+                                                    "bad_request",
+                                                    "not_found",
+                                                    "ambiguous",
+                                                    "conflict",
+                                                    "denied",
+                                                    "wrong_state",
+                                                    "no_capacity",
+                                                    "unsupported",
+                                                    "unavailable",
+                                                    "timeout",
+                                                    "agent_lost",
+                                                    "agent_restarted",
+                                                    "superseded",
+                                                    "too_large",
+                                                    "malformed",
+                                                    "resource",
+                                                    "host_setup",
+                                                    "shutting_down",
+                                                    "io",
+                                                    "internal"};
 
 } // namespace
 
@@ -32,14 +46,14 @@ ec ec_from_string(std::string_view name) noexcept {
 
 bool is_transient(ec code) noexcept {
   switch (code) {
-    case ec::no_capacity:
-    case ec::unavailable:
-    case ec::timeout:
-    case ec::agent_lost:
-    case ec::shutting_down:
-      return true;
-    default:
-      return false;
+  case ec::no_capacity:
+  case ec::unavailable:
+  case ec::timeout:
+  case ec::agent_lost:
+  case ec::shutting_down:
+    return true;
+  default:
+    return false;
   }
 }
 

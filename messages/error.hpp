@@ -12,26 +12,26 @@ namespace caged {
 /// Every error of the project, on every wire. Values are part of the
 /// protocols: appended only, never renumbered; 0 is "no error".
 enum class ec : std::uint8_t {
-  bad_request = 1,     ///< The request itself is wrong; repeating it is useless.
-  not_found = 2,       ///< No such sandbox, exec, template or file.
-  ambiguous = 3,       ///< A prefix fits several sandboxes.
-  conflict = 4,        ///< A name in use, or a request id with another body.
-  denied = 5,          ///< The caller may not do this.
-  wrong_state = 6,     ///< The sandbox's state does not allow it.
-  no_capacity = 7,     ///< The node is full; transient.
-  unsupported = 8,     ///< Not by this node, driver or version.
-  unavailable = 9,     ///< Somebody needed is away; transient.
-  timeout = 10,        ///< A deadline passed; transient.
-  agent_lost = 11,     ///< The agent died or the link to it broke; transient.
+  bad_request = 1, ///< The request itself is wrong; repeating it is useless.
+  not_found = 2,   ///< No such sandbox, exec, template or file.
+  ambiguous = 3,   ///< A prefix fits several sandboxes.
+  conflict = 4,    ///< A name in use, or a request id with another body.
+  denied = 5,      ///< The caller may not do this.
+  wrong_state = 6, ///< The sandbox's state does not allow it.
+  no_capacity = 7, ///< The node is full; transient.
+  unsupported = 8, ///< Not by this node, driver or version.
+  unavailable = 9, ///< Somebody needed is away; transient.
+  timeout = 10,    ///< A deadline passed; transient.
+  agent_lost = 11, ///< The agent died or the link to it broke; transient.
   agent_restarted = 12, ///< A stand-alone agent came back: its execs are void.
-  superseded = 13,     ///< A later attachment took the stream over.
-  too_large = 14,      ///< A limit on size, count or depth.
-  malformed = 15,      ///< Bytes from outside that are no message.
-  resource = 16,       ///< The host refused a resource (disk, loop device, ...).
-  host_setup = 17,     ///< The host lacks something (crun missing, ...).
-  shutting_down = 18,  ///< Refused because a shutdown is under way; transient.
-  io = 19,             ///< A system call failed; the text has errno's name.
-  internal = 20,       ///< Our own mistake.
+  superseded = 13,      ///< A later attachment took the stream over.
+  too_large = 14,       ///< A limit on size, count or depth.
+  malformed = 15,       ///< Bytes from outside that are no message.
+  resource = 16,      ///< The host refused a resource (disk, loop device, ...).
+  host_setup = 17,    ///< The host lacks something (crun missing, ...).
+  shutting_down = 18, ///< Refused because a shutdown is under way; transient.
+  io = 19,            ///< A system call failed; the text has errno's name.
+  internal = 20,      ///< Our own mistake.
 };
 
 /// Name on the wire and in logs, for example "not_found"; "internal" for
@@ -59,7 +59,7 @@ using result = tl::expected<T, failure>;
 inline tl::unexpected<failure> fail(ec code, std::string message,
                                     std::string hint = {}) {
   return tl::unexpected<failure>(
-    failure{code, std::move(message), std::move(hint)});
+      failure{code, std::move(message), std::move(hint)});
 }
 
 /// As fail, with ": " and errno's text appended to the message.

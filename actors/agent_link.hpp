@@ -1,0 +1,191 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include "actors/exec_relay.hpp"
+#include "actors/metrics_stream.hpp"
+#include "actors/node_context.hpp"
+#include "messages/fwd.hpp"
+
+namespace caged {
+
+/// What a link tells its sandbox.
+struct link_notice {
+  enum class kind {
+    up,        ///< the agent said hello and has its environment
+    silent,    ///< three heartbeats are missing
+    alive,     ///< and there is one again
+    violation, ///< it broke the protocol or the socket is not its own
+    init_done, ///< the init script ended
+  };
+  kind what = kind::up;
+  std::string text;          ///< for `why`
+  std::string boot, version; ///< up only
+  int code = 0;              ///< init_done: exit code, 128+n for a signal
+};
+
+/// From the I/O thread.
+struct link_event {
+  std::uint64_t generation = 0; ///< of the connection; old ones are ignored
+  bool opened = false, closed = false;
+  std::optional<agent_protocol::line> message;
+  std::optional<failure> error;
+};
+
+struct link_summary {
+  bool connected = false;
+  int execs = 0;
+  std::int64_t last_heartbeat_ms = 0; ///< wall clock; 0: none yet
+};
+
+/// Where execs of an earlier daemon are known from.
+struct link_target {
+  agent_address address;
+  std::string known_boot; ///< empty: any
+  std::vector<exec_record> execs;
+};
+
+/// Told when an exec's stream is over: route, request id.
+using stream_table_actor =
+    caf::typed_actor<caf::reacts_to<atom::ended, std::string, std::string>>;
+
+/// An exec on its way to the agent.
+struct exec_call {
+  request_ptr request;
+  std::string workdir; ///< of the sandbox, where the request names none
+  stream_table_actor table;
+};
+
+} // namespace caged
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_notice)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_event)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_summary)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_target)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::exec_call)
+
+namespace caged {
+
+using link_owner_actor = caf::typed_actor<caf::reacts_to<link_notice>>;
+
+/// The channel to one sandbox's agent: dials and redials, watches heartbeats,
+/// carries execs. Everything the agent says is checked here.
+using agent_link_actor = caf::typed_actor<
+    // Dials, and keeps on dialling until stop or fail.
+    caf::reacts_to<atom::dial, link_target>,
+    // From the I/O thread.
+    caf::reacts_to<link_event>,
+    // Starts an exec or attaches to it. Answers go to the client sink:
+    // exec_started or error_reply. Its table is told `ended`.
+    caf::reacts_to<exec_call>,
+    // A stream message of an attached client.
+    caf::reacts_to<request_ptr>,
+    // The client behind a route is gone: its execs live for reattach_grace.
+    caf::reacts_to<atom::gone, std::string>,
+    // Runs the init script, its output goes to exec_logs.
+    caf::reacts_to<atom::inject, std::string>,
+    // Ends every stream with this error, hangs up and dials no more.
+    caf::reacts_to<atom::fail, failure>,
+    // Timers: redial, the watchdog, a request's deadline, an exec's grace.
+    caf::reacts_to<atom::dial, std::uint64_t>, caf::reacts_to<atom::beat>,
+    caf::reacts_to<atom::expire, std::uint64_t>,
+    caf::reacts_to<atom::ended, std::string>,
+    caf::replies_to<atom::get>::with<link_summary>, caf::reacts_to<atom::stop>>;
+
+class agent_link_state {
+public:
+  using pointer = agent_link_actor::stateful_pointer<agent_link_state>;
+  static constexpr const char* name = "agent_link";
+
+  explicit agent_link_state(pointer hdl) : self{hdl} {}
+  ~agent_link_state();
+
+  void dial(const link_target& target);
+  void redial(std::uint64_t wanted);
+  void on_event(link_event& event);
+  void exec(const exec_call& call);
+  void stream(const request_ptr& request);
+  void client_gone(const std::string& route);
+  void run_init(const std::string& script);
+  void fail_all(const failure& why);
+  void watchdog();
+  void call_expired(std::uint64_t id);
+  void grace_over(const std::string& exec);
+  link_summary summary() const;
+  void hang_up();
+
+  pointer self;
+  context_ptr context;
+  std::string id;
+  std::map<std::string, std::string> env;
+  link_owner_actor owner;
+  metrics_stream_actor metrics;
+
+private:
+  using answer = std::function<void(result<nlohmann::json>)>;
+  struct entry {
+    exec_relay relay;
+    stream_table_actor table; ///< told when it is over; may be invalid
+    bool is_init = false;
+    std::chrono::steady_clock::time_point asked{};
+  };
+
+  void connect();
+  void say_hello();
+  void on_hello(const nlohmann::json& payload);
+  void on_line(agent_protocol::line message);
+  void on_stream_line(agent_protocol::line& message);
+  void on_agent_error(const nlohmann::json& payload);
+  void lost(const failure& why);
+  void violation(const std::string& text);
+  bool spend_budget();
+  void resume_execs(const nlohmann::json& listed);
+  void attach(entry& to, nlohmann::json payload);
+  void apply(entry& to, exec_relay::output&& out);
+  void finish(const std::string& exec);
+  void end_with(const std::string& exec, const failure& why);
+  void grace(const std::string& exec);
+  void call(const char* type, const nlohmann::json& payload, answer done,
+            std::string_view raw = {});
+  void reply(const entry& to, api::reply_body body);
+  void notify(link_notice notice);
+  void start_init_exec();
+  std::chrono::steady_clock::time_point now() const;
+
+  agent_address address_;
+  std::shared_ptr<agent_channel> channel_;
+  std::uint64_t generation_ = 0;
+  bool wanted_ = false;    ///< dial and redial
+  bool connected_ = false; ///< hello was answered
+  bool watching_ = false;
+  bool silent_ = false;
+  std::string boot_;
+  std::chrono::milliseconds backoff_{2};
+  int strikes_ = 0;
+  std::chrono::steady_clock::time_point last_beat_{}, budget_start_{};
+  std::int64_t last_beat_wall_ = 0;
+  int budget_ = 0;
+  std::uint64_t next_id_ = 1;
+  std::map<std::uint64_t, answer> calls_;
+  std::map<std::string, entry> execs_;
+  std::vector<exec_record> known_;
+  std::string init_script_;
+};
+
+agent_link_actor::behavior_type
+agent_link(agent_link_state::pointer self, context_ptr context, std::string id,
+           std::map<std::string, std::string> env, link_owner_actor owner,
+           metrics_stream_actor metrics);
+
+} // namespace caged

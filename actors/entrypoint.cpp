@@ -1,0 +1,271 @@
+#include "actors/entrypoint.hpp"
+
+#include <memory>
+#include <variant>
+
+#include "messages/text.hpp"
+
+namespace caged {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+/// How long an actor may take to answer where the client set no deadline.
+constexpr auto patience =
+    std::chrono::milliseconds(limits::request_deadline_default);
+
+/// A destroy may wait behind other driver calls.
+constexpr auto destroy_patience = std::chrono::minutes(2);
+
+constexpr std::size_t log_chunk_size = limits::frame_max;
+
+template <class... Ts>
+struct overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <class... Ts>
+overloaded(Ts...) -> overloaded<Ts...>;
+
+} // namespace
+
+void entrypoint_state::answer(const api::request& request,
+                              api::reply_body body) {
+  context->clients->send({request.route, request.id, std::move(body)});
+}
+
+void entrypoint_state::refuse(const api::request& request, failure why,
+                              const std::string& sandbox) {
+  context->metrics->error(why.code);
+  answer(request, api::error_reply{std::move(why), sandbox, context->node});
+}
+
+void entrypoint_state::refuse(const api::request& request,
+                              const caf::error& why,
+                              const std::string& sandbox) {
+  refuse(request, to_failure(why), sandbox);
+}
+
+template <class Next>
+void entrypoint_state::with_sandbox(const request_ptr& request,
+                                    const std::string& reference,
+                                    bool destroyed_too, Next next) {
+  self->request(node, patience, atom::lookup::value, reference, request,
+                destroyed_too)
+      .then([next](found_sandbox& found) mutable { next(found); },
+            [this, request](caf::error& why) { refuse(*request, why); });
+}
+
+void entrypoint_state::handle(const request_ptr& request) {
+  context->metrics->message(api::verb_of(request->body));
+  std::visit(
+      overloaded{
+          [&](const api::hello&) {
+            answer(*request,
+                   api::hello_reply{api::protocol_version, context->version,
+                                    context->node, request->caller});
+          },
+          [&](const api::up&) { self->send(node, atom::run::value, request); },
+          [&](const api::list&) {
+            self->request(node, patience, atom::list::value, request)
+                .then(
+                    [this, request](api::list_reply& got) {
+                      answer(*request, std::move(got));
+                    },
+                    [this, request](caf::error& e) { refuse(*request, e); });
+          },
+          [&](const api::get& what) { get(request, what); },
+          [&](const api::exec& what) { exec(request, what); },
+          [&](const api::destroy& what) { destroy(request, what); },
+          [&](const api::logs& what) { logs(request, what); },
+          [&](const api::why& what) { why(request, what); },
+          [&](const api::node_status&) {
+            self->request(node, patience, atom::status::value)
+                .then(
+                    [this, request](api::node_status_reply& got) {
+                      answer(*request, std::move(got));
+                    },
+                    [this, request](caf::error& e) { refuse(*request, e); });
+          },
+          [&](const api::node_audit&) {
+            self->request(node, patience, atom::audit::value)
+                .then(
+                    [this, request](api::audit_reply& got) {
+                      answer(*request, std::move(got));
+                    },
+                    [this, request](caf::error& e) { refuse(*request, e); });
+          },
+          [&](const api::node_shutdown& what) {
+            if (!request->admin)
+              return refuse(
+                  *request,
+                  {ec::denied, "only an admin may shut the node down", {}});
+            self->request(node, destroy_patience,
+                          stop_request{what.destroy_all, request->caller})
+                .then([this, request](
+                          api::shutdown_reply& got) { answer(*request, got); },
+                      [this, request](caf::error& e) { refuse(*request, e); });
+          },
+          // The rest belongs to a running exec.
+          [&](const auto&) { stream(request); },
+      },
+      request->body);
+}
+
+void entrypoint_state::exec(const request_ptr& request, const api::exec& what) {
+  with_sandbox(
+      request, what.sandbox, false,
+      [this, request](const found_sandbox& found) {
+        if (!found.handle)
+          return refuse(*request,
+                        {ec::unavailable, found.id + " is still being made",
+                         "try again in a moment"},
+                        found.id);
+        streams_[{request->route, request->id}] = found.handle;
+        self->send(
+            found.handle,
+            exec_call{request, {}, caf::actor_cast<stream_table_actor>(self)});
+      });
+}
+
+/// data, ack, credit, eof, signal and resize. Those of an exec that is over
+/// cross its exit on the way and are dropped: the client has been told.
+void entrypoint_state::stream(const request_ptr& request) {
+  auto it = streams_.find({request->route, request->id});
+  if (it != streams_.end())
+    self->send(it->second, request);
+}
+
+void entrypoint_state::ended(const std::string& route, const std::string& id) {
+  streams_.erase({route, id});
+}
+
+void entrypoint_state::client_gone(const std::string& route) {
+  auto first = streams_.lower_bound({route, {}});
+  std::map<caf::actor_addr, sandbox_actor> told;
+  while (first != streams_.end() && first->first.first == route) {
+    told.emplace(first->second.address(), first->second);
+    first = streams_.erase(first);
+  }
+  for (auto& [_, to] : told)
+    self->send(to, atom::gone::value, route);
+}
+
+void entrypoint_state::get(const request_ptr& request, const api::get& what) {
+  with_sandbox(request, what.sandbox, true,
+               [this, request](found_sandbox& found) {
+                 auto info = std::make_shared<sandbox_info>(found.info);
+                 info->spec.env.clear();
+                 info->spec.init_script.clear();
+                 if (!found.handle) {
+                   api::get_reply only;
+                   only.sandbox = *info;
+                   return answer(*request, std::move(only));
+                 }
+                 self->request(found.handle, patience, atom::get::value)
+                     .then(
+                         [this, request, info](api::get_reply& got) {
+                           auto beat = got.sandbox.last_heartbeat_ms;
+                           got.sandbox = *info;
+                           got.sandbox.last_heartbeat_ms = beat;
+                           answer(*request, std::move(got));
+                         },
+                         [this, request, info](caf::error& e) {
+                           refuse(*request, e, info->id);
+                         });
+               });
+}
+
+void entrypoint_state::destroy(const request_ptr& request,
+                               const api::destroy& what) {
+  with_sandbox(request, what.sandbox, true,
+               [this, request](found_sandbox& found) {
+                 auto id = found.id;
+                 if (!found.handle) {
+                   if (found.info.state == phase::destroyed)
+                     return answer(*request, api::destroy_reply{id, false});
+                   return refuse(*request,
+                                 {ec::unavailable, id + " is still being made",
+                                  "try again in a moment"},
+                                 id);
+                 }
+                 self->request(found.handle, destroy_patience,
+                               atom::destroy::value, request->caller)
+                     .then(
+                         [this, request, id](caf::unit_t) {
+                           answer(*request, api::destroy_reply{id, true});
+                         },
+                         [this, request, id](caf::error& e) {
+                           refuse(*request, e, id);
+                         });
+               });
+}
+
+void entrypoint_state::why(const request_ptr& request, const api::why& what) {
+  with_sandbox(
+      request, what.sandbox, true, [this, request](found_sandbox& found) {
+        auto id = found.id;
+        offload(
+            self, context->records,
+            [journal = context->journal, id] { return journal->causes(id); },
+            [this, request, id](result<std::vector<cause>> got) {
+              if (got)
+                answer(*request, api::why_reply{id, std::move(*got)});
+              else
+                refuse(*request, got.error(), id);
+            });
+      });
+}
+
+void entrypoint_state::logs(const request_ptr& request, const api::logs& what) {
+  with_sandbox(
+      request, what.sandbox, false,
+      [this, request, source = what.source](found_sandbox& found) {
+        auto id = found.id;
+        if (source != "init" && source != "agent")
+          return refuse(*request,
+                        {ec::bad_request,
+                         "there is no log " + caged::quoted(source),
+                         "the logs are init and agent"},
+                        id);
+        offload(
+            self, context->records,
+            [driver = context->driver, kept = context->logs, id,
+             source]() -> result<std::string> {
+              return source == "agent"
+                         ? result<std::string>{driver->agent_log(id)}
+                         : kept->read(id, source);
+            },
+            [this, request, id](result<std::string> got) {
+              if (!got)
+                return refuse(*request, got.error(), id);
+              std::string_view rest{*got};
+              while (rest.size() > log_chunk_size) {
+                answer(*request,
+                       api::log_chunk{
+                           std::string{rest.substr(0, log_chunk_size)}, false});
+                rest.remove_prefix(log_chunk_size);
+              }
+              answer(*request, api::log_chunk{std::string{rest}, true});
+            });
+      });
+}
+
+entrypoint_actor::behavior_type entrypoint(entrypoint_state::pointer self,
+                                           context_ptr context,
+                                           supervisor_actor node) {
+  self->state.context = std::move(context);
+  self->state.node = std::move(node);
+  return {
+      [self](const request_ptr& request) { self->state.handle(request); },
+      [self](atom::gone, const std::string& route) {
+        self->state.client_gone(route);
+      },
+      [self](atom::ended, const std::string& route, const std::string& id) {
+        self->state.ended(route, id);
+      },
+      [self](atom::stop) { self->quit(); },
+  };
+}
+
+} // namespace caged

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "actors/agent_port.hpp"
+#include "actors/client_sink.hpp"
+#include "actors/exec_logs.hpp"
+#include "actors/journal.hpp"
+#include "actors/lifecycle.hpp"
+#include "actors/metrics_sink.hpp"
+#include "actors/runtime.hpp"
+#include "actors/store.hpp"
+#include "actors/worker.hpp"
+
+namespace caged {
+
+/// What every actor of a node needs: made once by caged-node's main (or a
+/// test), never changed afterwards. The interfaces are thread-safe.
+struct node_context {
+  std::string node;    ///< its name, on every answer and series
+  std::string node_id; ///< marks its resources in the kernel
+  std::string version;
+  std::string cgroups; ///< "v1", "hybrid", "v2": for node status
+  capacity total;
+  std::chrono::milliseconds heartbeat_interval =
+      limits::heartbeat_interval_default;
+  std::chrono::milliseconds metrics_interval = limits::metrics_interval_default;
+  /// From the start of its processes to the first hello.
+  std::chrono::milliseconds agent_deadline = std::chrono::seconds(10);
+  std::chrono::milliseconds failed_retention = std::chrono::hours(24);
+
+  std::shared_ptr<runtime> driver;
+  std::shared_ptr<caged::store> store;
+  std::shared_ptr<caged::journal> journal;
+  std::shared_ptr<agent_port> agents;
+  std::shared_ptr<client_sink> clients;
+  std::shared_ptr<metrics_sink> metrics;
+  std::shared_ptr<exec_logs> logs;
+
+  worker_actor driver_workers; ///< blocking driver calls
+  worker_actor records;        ///< blocking store and journal calls, in order
+
+  /// Ends the daemon, from any thread.
+  std::function<void()> request_stop;
+};
+
+using context_ptr = std::shared_ptr<const node_context>;
+
+} // namespace caged

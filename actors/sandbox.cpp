@@ -1,0 +1,607 @@
+#include "actors/sandbox.hpp"
+
+#include <algorithm>
+
+#include <caf/actor_system.hpp>
+
+#include "messages/text.hpp"
+
+namespace caged {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+/// A tenant must not be able to fill the history: at most one cause of its
+/// making in this time, the rest is counted.
+constexpr auto note_interval = 10s;
+constexpr auto free_retry = 5s;
+
+} // namespace
+
+std::string placement_key(const std::string& id) {
+  return "placements/" + id;
+}
+
+std::string name_key(const std::string& owner, const std::string& name) {
+  return "names/" + owner + "/" + name;
+}
+
+launch_request sandbox_state::launch() const {
+  return {record_.id, record_.spec, record_.slot};
+}
+
+// -- one driver call at a time
+// -------------------------------------------------
+
+void sandbox_state::drive(std::function<void()> call) {
+  calls_.push_back(std::move(call));
+  if (!driving_) {
+    driving_ = true;
+    auto first = std::move(calls_.front());
+    calls_.pop_front();
+    first();
+  }
+}
+
+void sandbox_state::driven() {
+  if (calls_.empty()) {
+    driving_ = false;
+    return;
+  }
+  auto following = std::move(calls_.front());
+  calls_.pop_front();
+  following();
+}
+
+// -- recorded transitions -----------------------------------------------------
+
+cause sandbox_state::note(phase to, std::string who, std::string text) {
+  last_ = {wall_clock_ms(), record_.state, to, std::move(who),
+           escape_text(text)};
+  record_.state = to;
+  record_.changed_ms = last_.time_ms;
+  return last_;
+}
+
+void sandbox_state::change(phase to, std::string who, std::string text,
+                           next then) {
+  auto why = note(to, std::move(who), std::move(text));
+  context->metrics->state(record_.id, to);
+  offload(
+      self, context->records,
+      [journal = context->journal, record = record_, why]() -> result<void> {
+        return journal->transition(record, why);
+      },
+      [then](result<void> done) {
+        if (then)
+          then(std::move(done));
+      });
+  publish();
+}
+
+/// A cause without a change of state, at most one every note_interval.
+void sandbox_state::record(const std::string& who, const std::string& text) {
+  auto t = self->home_system().clock().now();
+  if (last_noted_.time_since_epoch().count() != 0
+      && t - last_noted_ < note_interval) {
+    ++unnoted_;
+    return;
+  }
+  last_noted_ = t;
+  auto more = unnoted_ == 0
+                  ? std::string{}
+                  : " (" + std::to_string(unnoted_) + " more since the last)";
+  unnoted_ = 0;
+  change(record_.state, who, text + more, nullptr);
+}
+
+void sandbox_state::tell(sandbox_changed what) {
+  if (owner)
+    self->send(owner, std::move(what));
+}
+
+void sandbox_state::publish(std::string step) {
+  sandbox_changed what;
+  what.info.id = record_.id;
+  what.info.owner = record_.owner;
+  what.info.node = context->node;
+  what.info.state = record_.state;
+  what.info.spec = record_.spec;
+  for (auto& [_, value] : what.info.spec.env)
+    value.clear(); // never leaves the node
+  what.info.spec.init_script.clear();
+  what.info.created_ms = record_.created_ms;
+  what.info.last_cause = last_;
+  what.info.agent_version = record_.agent_version;
+  what.info.init_state = record_.init_state;
+  what.gone = record_.state == phase::destroyed;
+  what.ready = record_.state == phase::running && record_.init_state != 0;
+  what.error = start_error_;
+  what.step = std::move(step);
+  tell(std::move(what));
+}
+
+// -- making and re-adopting
+// ----------------------------------------------------
+
+void sandbox_state::adopt(const sandbox_record& from,
+                          std::vector<exec_record> execs) {
+  record_ = from;
+  execs_ = std::move(execs);
+  last_.to = last_.from = record_.state;
+  last_.time_ms = record_.changed_ms;
+}
+
+void sandbox_state::start() {
+  started_ = self->home_system().clock().now();
+  switch (record_.state) {
+  case phase::pending:
+    make();
+    break;
+  case phase::failed:
+    retention();
+    break;
+  case phase::stopping:
+    free_everything();
+    break;
+  case phase::destroyed:
+    freed({});
+    break;
+  default:
+    recover();
+  }
+  publish();
+}
+
+void sandbox_state::make() {
+  publish("starting");
+  // What an interrupted start left is undone first; a no-op for a new one.
+  bool again = record_.changed_ms != record_.created_ms || record_.process.pid;
+  drive([this, again] {
+    offload(
+        self, context->driver_workers,
+        [driver = context->driver, what = launch(),
+         again]() -> result<process_ref> {
+          if (again)
+            if (auto undone = driver->destroy(what.id, false); !undone)
+              return tl::unexpected<failure>(undone.error());
+          return driver->start(what);
+        },
+        [this](result<process_ref> got) {
+          made(got);
+          driven();
+        });
+  });
+}
+
+void sandbox_state::made(const result<process_ref>& got) {
+  if (record_.state != phase::pending)
+    return; // destroyed meanwhile; its driver call follows this one
+  if (!got) {
+    // Nothing of it exists: it is not kept as failed, its history is.
+    start_error_ = got.error();
+    auto why = note(phase::stopping, "node",
+                    "it could not be started: " + got.error().message);
+    offload(
+        self, context->records,
+        [journal = context->journal, record = record_, why]() -> result<void> {
+          return journal->transition(record, why);
+        },
+        [this](const result<void>&) { free_everything(); });
+    return;
+  }
+  record_.process = *got;
+  publish("waiting for its agent");
+  watch_agent({});
+}
+
+void sandbox_state::recover() {
+  drive([this] {
+    offload(
+        self, context->driver_workers,
+        [driver = context->driver, what = launch(), process = record_.process] {
+          return driver->recover(what, process);
+        },
+        [this](result<void> got) {
+          if (!has_processes(record_.state)
+              || record_.state == phase::stopping) {
+            driven();
+            return;
+          }
+          if (got) {
+            counted_ = true;
+            watch_agent(record_.agent_boot);
+          } else {
+            fail_with("node", "its processes ended while the node was away: "
+                                  + got.error().message);
+          }
+          driven();
+        });
+  });
+}
+
+void sandbox_state::watch_agent(const std::string& known_boot) {
+  auto self_handle = caf::actor_cast<link_owner_actor>(self);
+  if (!metrics)
+    metrics = self->spawn(metrics_stream, context, record_.id, record_.spec);
+  if (!link)
+    link = self->spawn(agent_link, context, record_.id, record_.spec.env,
+                       self_handle, metrics);
+  context->metrics->state(record_.id, record_.state);
+  link_target target;
+  target.address = context->driver->address(launch(), record_.process);
+  target.known_boot = known_boot;
+  target.execs = std::move(execs_);
+  execs_.clear();
+  self->send(link, atom::dial::value, std::move(target));
+  if (record_.state == phase::pending)
+    self->delayed_send(self, context->agent_deadline, atom::expire::value,
+                       ++generation_);
+  tick();
+}
+
+void sandbox_state::deadline(std::uint64_t generation) {
+  if (record_.state == phase::failed && generation == 0) {
+    // The end of its retention.
+    destroy("retention");
+    return;
+  }
+  if (generation != generation_ || record_.state != phase::pending)
+    return;
+  auto log = context->driver->agent_log(record_.id);
+  auto text = "its agent did not answer within "
+              + format_duration(context->agent_deadline);
+  if (!log.empty())
+    text +=
+        "; it last said: "
+        + escape_text(log.substr(log.size() > 200 ? log.size() - 200 : 0), 400);
+  fail_with("node", text, failure{ec::agent_lost, text, {}});
+}
+
+void sandbox_state::on_notice(const link_notice& notice) {
+  using kind = link_notice::kind;
+  switch (notice.what) {
+  case kind::up: {
+    auto before = record_.agent_boot;
+    record_.agent_boot = notice.boot;
+    record_.agent_version = notice.version;
+    if (record_.state == phase::pending) {
+      ++generation_;
+      run_init_once();
+      change(phase::running, "agent", "its agent said hello", nullptr);
+      if (!counted_) {
+        counted_ = true;
+        context->metrics->created(self->home_system().clock().now() - started_);
+      }
+    } else if (before != notice.boot) {
+      change(record_.state, "agent", "its agent was restarted", nullptr);
+    } else {
+      publish();
+    }
+    break;
+  }
+  case kind::silent:
+    if (record_.state == phase::running)
+      change(phase::unhealthy, "node", notice.text, nullptr);
+    break;
+  case kind::alive:
+    if (record_.state == phase::unhealthy)
+      change(phase::running, "agent", notice.text, nullptr);
+    break;
+  case kind::violation:
+    if (has_processes(record_.state) && record_.state != phase::stopping)
+      record("agent", notice.text);
+    break;
+  case kind::init_done:
+    if (record_.init_state == 0) {
+      record_.init_state = notice.code == 0 ? 1 : 2;
+      change(record_.state, "init script",
+             notice.text.empty()
+                 ? "the init script ended with exit code "
+                       + std::to_string(notice.code)
+                 : "the init script could not be run: " + notice.text,
+             nullptr);
+    }
+    break;
+  }
+}
+
+void sandbox_state::run_init_once() {
+  if (record_.spec.init_script.empty() || record_.init_state != -1)
+    return;
+  record_.init_state = 0;
+  self->send(link, atom::inject::value, record_.spec.init_script);
+  publish("running its init script");
+}
+
+// -- verbs -----------------------------------------------------------------
+
+void sandbox_state::exec(exec_call call) {
+  auto allowed = allows_exec(record_.id, record_.state, last_);
+  if (!allowed || !link) {
+    auto why = allowed ? failure{ec::unavailable,
+                                 record_.id + " has no agent at the moment",
+                                 "try again"}
+                       : allowed.error();
+    context->clients->send({call.request->route, call.request->id,
+                            api::error_reply{why, record_.id, context->node}});
+    if (call.table)
+      self->send(call.table, atom::ended::value, call.request->route,
+                 call.request->id);
+    return;
+  }
+  call.workdir = record_.spec.workdir;
+  self->send(link, std::move(call));
+}
+
+caf::result<api::get_reply> sandbox_state::get() {
+  auto answer = self->make_response_promise<api::get_reply>();
+  auto reply = std::make_shared<api::get_reply>();
+  reply->sandbox.id = record_.id;
+  if (!link || !metrics || !has_processes(record_.state)) {
+    answer.deliver(*reply);
+    return answer;
+  }
+  auto finish = [this, answer, reply]() mutable {
+    self->request(metrics, 5s, atom::get::value)
+        .then(
+            [this, answer, reply](const sample_pair& last) mutable {
+              reply->metrics = last.agent;
+              self->request(link, 5s, atom::get::value)
+                  .then(
+                      [answer, reply](const link_summary& sum) mutable {
+                        reply->execs = sum.execs;
+                        reply->sandbox.last_heartbeat_ms =
+                            sum.last_heartbeat_ms;
+                        answer.deliver(*reply);
+                      },
+                      [answer, reply](caf::error&) mutable {
+                        answer.deliver(*reply);
+                      });
+            },
+            [answer, reply](caf::error&) mutable { answer.deliver(*reply); });
+  };
+  drive([this, finish, reply]() mutable {
+    offload(
+        self, context->driver_workers,
+        [driver = context->driver, what = launch()] {
+          return driver->stats(what);
+        },
+        [this, finish, reply](result<host_stats> got) mutable {
+          if (got)
+            reply->stats = *got;
+          finish();
+          driven();
+        });
+  });
+  return answer;
+}
+
+void sandbox_state::tick() {
+  if (!metrics || !has_processes(record_.state)
+      || record_.state == phase::stopping)
+    return;
+  self->delayed_send(self, context->metrics_interval, atom::tick::value);
+  if (driving_)
+    return; // the next one will do
+  drive([this] {
+    offload(
+        self, context->driver_workers,
+        [driver = context->driver, what = launch()] {
+          return driver->stats(what);
+        },
+        [this](result<host_stats> got) {
+          if (got && metrics) {
+            self->send(metrics, *got);
+            on_oom(got->oom_kills);
+          }
+          driven();
+        });
+  });
+}
+
+// -- ends
+// ----------------------------------------------------------------------
+
+void sandbox_state::on_oom(std::uint64_t kills) {
+  if (kills <= oom_kills_ || !has_processes(record_.state)
+      || record_.state == phase::stopping)
+    return;
+  auto fresh = kills - oom_kills_;
+  oom_kills_ = kills;
+  record("kernel",
+         "out of memory: the limit of " + std::to_string(record_.spec.memory_mb)
+             + " MB was reached and the kernel killed " + std::to_string(fresh)
+             + (fresh == 1 ? " process" : " processes"));
+}
+
+void sandbox_state::on_exit(const exit_report& report) {
+  if (!has_processes(record_.state) || record_.state == phase::stopping)
+    return;
+  if (record_.process.pid != 0 && !(report.process == record_.process))
+    return; // of an earlier start
+  fail_with("kernel",
+            report.oom_killed
+                ? "out of memory: the limit of "
+                      + std::to_string(record_.spec.memory_mb)
+                      + " MB was reached and the kernel killed its agent"
+                : report.text,
+            failure{ec::agent_lost, report.text, {}});
+}
+
+/// Everything but the disk layer is freed. The state changes at once; the one
+/// commit follows when it is true.
+void sandbox_state::fail_with(const std::string& who, const std::string& text,
+                              std::optional<failure> for_client) {
+  if (record_.state == phase::pending)
+    start_error_ = for_client ? for_client : failure{ec::agent_lost, text, {}};
+  auto why = note(phase::failed, who, text);
+  context->metrics->state(record_.id, phase::failed);
+  failure end{ec::agent_lost, record_.id + " has failed: " + why.text,
+              "its disk layer is kept until you destroy it; caged why "
+                  + record_.id + " shows its history"};
+  if (link)
+    self->send(link, atom::fail::value, end);
+  publish();
+  drive([this, why] {
+    offload(
+        self, context->driver_workers,
+        [driver = context->driver, journal = context->journal, what = launch(),
+         record = record_, why]() mutable -> result<void> {
+          if (auto done = driver->destroy(what.id, true); !done)
+            return done;
+          std::vector<lease> kept;
+          for (const auto& item : driver->leases(what))
+            if (item.kind == "directory")
+              kept.push_back(item);
+          record.disk_kept = true;
+          return journal->release(record, why, kept);
+        },
+        [this](result<void> done) {
+          record_.disk_kept = true;
+          if (!done)
+            record("node", "freeing it failed: " + done.error().message);
+          driven();
+          retention();
+        });
+  });
+}
+
+void sandbox_state::retention() {
+  auto since = wall_clock_ms() - record_.changed_ms;
+  auto left = context->failed_retention - std::chrono::milliseconds(since);
+  // A clock that was moved back must not keep it for ever.
+  left = std::clamp<std::chrono::milliseconds>(left, 0ms,
+                                               context->failed_retention);
+  self->delayed_send(self, left, atom::expire::value, std::uint64_t{0});
+}
+
+caf::result<caf::unit_t> sandbox_state::destroy(const std::string& who) {
+  auto answer = self->make_response_promise<caf::unit_t>();
+  destroyers_.push_back(answer);
+  if (record_.state == phase::stopping)
+    return answer;
+  ++generation_;
+  bool was_failed = record_.state == phase::failed;
+  if (link)
+    self->send(
+        link, atom::fail::value,
+        failure{ec::agent_lost, record_.id + " was destroyed by " + who, {}});
+  change(phase::stopping, who,
+         who == "retention" && was_failed
+             ? "its retention after the failure is over"
+             : "destroy was asked for",
+         [this](result<void> written) {
+           if (!written) {
+             freed(written);
+             return;
+           }
+           free_everything();
+         });
+  return answer;
+}
+
+void sandbox_state::free_everything() {
+  drive([this] {
+    offload(
+        self, context->driver_workers,
+        [driver = context->driver, what = record_.id] {
+          return driver->destroy(what, false);
+        },
+        [this](result<void> done) {
+          if (!done) {
+            freed(done);
+            driven();
+            return;
+          }
+          auto asked_by = last_.who;
+          auto why = note(phase::destroyed, asked_by, "everything is freed");
+          offload(
+              self, context->records,
+              [store = context->store, journal = context->journal,
+               record = record_, why]() -> result<void> {
+                if (auto done_now = journal->release(record, why, {});
+                    !done_now)
+                  return done_now;
+                std::vector<operation> erase = {
+                    {operation::kind::erase, placement_key(record.id), {}}};
+                if (!record.spec.name.empty())
+                  erase.push_back({operation::kind::erase,
+                                   name_key(record.owner, record.spec.name),
+                                   {}});
+                if (auto erased = store->commit({}, erase); !erased)
+                  return tl::unexpected<failure>(erased.error());
+                return {};
+              },
+              [this](result<void> written) {
+                freed(written);
+                driven();
+              });
+        });
+  });
+}
+
+void sandbox_state::freed(const result<void>& done) {
+  auto waiting = std::move(destroyers_);
+  destroyers_.clear();
+  if (!done) {
+    record_.state = phase::stopping;
+    for (auto& answer : waiting)
+      answer.deliver(make_error(done.error()));
+    last_.text = "it could not be freed: " + escape_text(done.error().message);
+    publish();
+    self->delayed_send(self, free_retry, atom::start::value);
+    return;
+  }
+  context->logs->remove(record_.id);
+  publish();
+  for (auto& answer : waiting)
+    answer.deliver(caf::unit);
+  stop();
+}
+
+void sandbox_state::stop() {
+  if (link)
+    self->send(link, atom::stop::value);
+  if (metrics)
+    self->send(metrics, atom::stop::value);
+  self->quit();
+}
+
+sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,
+                                     context_ptr context,
+                                     sandbox_owner_actor owner,
+                                     sandbox_record record,
+                                     std::vector<exec_record> execs) {
+  auto& st = self->state;
+  st.context = std::move(context);
+  st.owner = std::move(owner);
+  st.adopt(record, std::move(execs));
+  return {
+      [self](atom::start) { self->state.start(); },
+      [self](const link_notice& notice) { self->state.on_notice(notice); },
+      [self](const exit_report& report) { self->state.on_exit(report); },
+      [self](atom::oom, std::uint64_t kills) { self->state.on_oom(kills); },
+      [self](exec_call& call) { self->state.exec(std::move(call)); },
+      [self](const request_ptr& request) {
+        if (self->state.link)
+          self->send(self->state.link, request);
+      },
+      [self](atom::gone, const std::string& route) {
+        if (self->state.link)
+          self->send(self->state.link, atom::gone::value, route);
+      },
+      [self](atom::destroy, const std::string& who) {
+        return self->state.destroy(who);
+      },
+      [self](atom::get) { return self->state.get(); },
+      [self](atom::tick) { self->state.tick(); },
+      [self](atom::expire, std::uint64_t generation) {
+        self->state.deadline(generation);
+      },
+      [self](atom::stop) { self->state.stop(); },
+  };
+}
+
+} // namespace caged

@@ -1,0 +1,142 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <caf/response_promise.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+#include <caf/unit.hpp>
+
+#include "actors/agent_link.hpp"
+#include "actors/metrics_stream.hpp"
+#include "actors/node_context.hpp"
+#include "messages/fwd.hpp"
+
+namespace caged {
+
+/// Told of every change of a sandbox. `failure` is set when an `up` that waits
+/// for it has to end with that error.
+struct sandbox_changed {
+  sandbox_info info;
+  bool gone = false;  ///< destroyed and freed: forget it
+  bool ready = false; ///< running, and its init script has ended
+  std::optional<failure> error;
+  std::string step; ///< progress of its start, for who waits
+};
+
+} // namespace caged
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::sandbox_changed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::exit_report)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::api::get_reply)
+
+namespace caged {
+
+using sandbox_owner_actor = caf::typed_actor<caf::reacts_to<sandbox_changed>>;
+
+/// One sandbox of this node, from its first resource to its last: the state
+/// machine of DESIGN.md section 5. Extends link_owner_actor.
+using sandbox_actor = caf::typed_actor<
+    // Makes it when it is pending, takes it over when an earlier daemon made
+    // it.
+    caf::reacts_to<atom::start>,
+    // From its link.
+    caf::reacts_to<link_notice>,
+    // From the driver: the init ended; the kernel killed for memory (count).
+    caf::reacts_to<exit_report>, caf::reacts_to<atom::oom, std::uint64_t>,
+    // An exec; refused with wrong_state where the state does not allow it.
+    // Answers go to the client sink.
+    caf::reacts_to<exec_call>,
+    // A stream message of an exec's client; a client that is gone.
+    caf::reacts_to<request_ptr>, caf::reacts_to<atom::gone, std::string>,
+    // Frees everything; the text says who asks. Idempotent. Errors: of the
+    // driver, journal or store; asking again tries again.
+    caf::replies_to<atom::destroy, std::string>::with<caf::unit_t>,
+    // Fresh readings. Never fails.
+    caf::replies_to<atom::get>::with<api::get_reply>,
+    // Timers: the host's reading, the agent's deadline, the end of retention.
+    caf::reacts_to<atom::tick>, caf::reacts_to<atom::expire, std::uint64_t>,
+    // Ends the actor; the sandbox itself lives on.
+    caf::reacts_to<atom::stop>>;
+
+class sandbox_state {
+public:
+  using pointer = sandbox_actor::stateful_pointer<sandbox_state>;
+  static constexpr const char* name = "sandbox";
+
+  explicit sandbox_state(pointer hdl) : self{hdl} {}
+
+  void start();
+  void on_notice(const link_notice& notice);
+  void on_exit(const exit_report& report);
+  void on_oom(std::uint64_t kills);
+  void exec(exec_call call);
+  caf::result<caf::unit_t> destroy(const std::string& who);
+  caf::result<api::get_reply> get();
+  void tick();
+  void deadline(std::uint64_t generation);
+  void stop();
+  void adopt(const sandbox_record& from, std::vector<exec_record> execs);
+
+  pointer self;
+  context_ptr context;
+  sandbox_owner_actor owner;
+  agent_link_actor link;
+  metrics_stream_actor metrics;
+
+private:
+  using next = std::function<void(result<void>)>;
+
+  launch_request launch() const;
+  cause note(phase to, std::string who, std::string text);
+  void change(phase to, std::string who, std::string text, next then);
+  void record(const std::string& who, const std::string& text);
+  void make();
+  void made(const result<process_ref>& got);
+  void recover();
+  void watch_agent(const std::string& known_boot);
+  void fail_with(const std::string& who, const std::string& text,
+                 std::optional<failure> for_client = {});
+  void free_everything();
+  void freed(const result<void>& done);
+  void run_init_once();
+  void tell(sandbox_changed what);
+  void publish(std::string step = {});
+  void retention();
+  void drive(std::function<void()> call);
+  void driven();
+
+  sandbox_record record_;
+  std::vector<exec_record> execs_;
+  cause last_;
+  std::vector<caf::response_promise> destroyers_;
+  /// Driver calls of one sandbox never overlap.
+  std::deque<std::function<void()>> calls_;
+  bool driving_ = false;
+  std::uint64_t generation_ = 0; ///< of the deadline timer
+  std::uint64_t oom_kills_ = 0;
+  std::chrono::steady_clock::time_point last_noted_{};
+  int unnoted_ = 0; ///< causes left out since then
+  std::optional<failure> start_error_;
+  std::chrono::steady_clock::time_point started_{};
+  bool counted_ = false; ///< its creation stands in the histogram
+};
+
+sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,
+                                     context_ptr context,
+                                     sandbox_owner_actor owner,
+                                     sandbox_record record,
+                                     std::vector<exec_record> execs);
+
+/// Keys of the store, one place for all.
+std::string placement_key(const std::string& id);
+std::string name_key(const std::string& owner, const std::string& name);
+
+} // namespace caged

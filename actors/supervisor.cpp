@@ -1,0 +1,615 @@
+#include "actors/supervisor.hpp"
+
+#include <algorithm>
+
+#include "messages/text.hpp"
+
+namespace caged {
+
+reconciled reconcile(const node_memory& memory) {
+  std::set<std::string> placed;
+  for (const auto& item : memory.placements)
+    placed.insert(item.key);
+  reconciled out;
+  std::set<std::string> known;
+  for (auto sandbox : memory.sandboxes) {
+    auto key = placement_key(sandbox.id);
+    known.insert(key);
+    if (placed.count(key) == 0)
+      sandbox.state = phase::stopping;
+    out.adopt.push_back(std::move(sandbox));
+  }
+  for (const auto& key : placed)
+    if (known.count(key) == 0)
+      out.erase.push_back(key);
+  return out;
+}
+
+bool may_touch(const api::request& request, const std::string& owner) {
+  return request.admin || request.caller == owner;
+}
+
+// -- start
+// ---------------------------------------------------------------------
+
+void supervisor_state::start() {
+  started_ms_ = wall_clock_ms();
+  auto plan = reconcile(memory);
+  if (!plan.erase.empty()) {
+    std::vector<operation> erase;
+    for (const auto& key : plan.erase)
+      erase.push_back({operation::kind::erase, key, {}});
+    offload(
+        self, context->records,
+        [store = context->store, erase]() { return store->commit({}, erase); },
+        [](const result<std::int64_t>&) {});
+  }
+  for (const auto& gone : memory.destroyed) {
+    sandbox_info info;
+    info.id = gone.id;
+    info.owner = gone.owner;
+    info.node = context->node;
+    info.state = phase::destroyed;
+    info.spec = gone.spec;
+    info.spec.env.clear();
+    info.spec.init_script.clear();
+    info.created_ms = gone.created_ms;
+    info.last_cause = memory.last_causes[gone.id];
+    destroyed_[gone.id] = std::move(info);
+    requests_[{gone.owner, gone.request_id}] = {gone.id, gone.digest};
+  }
+  for (const auto& sandbox : plan.adopt) {
+    std::vector<exec_record> execs;
+    for (const auto& exec : memory.execs)
+      if (exec.sandbox == sandbox.id)
+        execs.push_back(exec);
+    entry item;
+    item.info.id = sandbox.id;
+    item.info.owner = sandbox.owner;
+    item.info.node = context->node;
+    item.info.state = sandbox.state;
+    item.info.spec = sandbox.spec;
+    item.info.created_ms = sandbox.created_ms;
+    item.info.last_cause = memory.last_causes[sandbox.id];
+    item.request_id = sandbox.request_id;
+    item.digest = sandbox.digest;
+    item.slot = sandbox.slot;
+    item.counted = sandbox.state;
+    slots_.insert(sandbox.slot);
+    reserve(reserved_, sandbox.spec, sandbox.state);
+    if (!sandbox.spec.name.empty())
+      names_[{sandbox.owner, sandbox.spec.name}] = sandbox.id;
+    requests_[{sandbox.owner, sandbox.request_id}] = {sandbox.id,
+                                                      sandbox.digest};
+    auto& stored =
+        sandboxes_.emplace(sandbox.id, std::move(item)).first->second;
+    spawn(stored, sandbox, std::move(execs));
+  }
+  memory = {};
+  publish_capacity();
+}
+
+void supervisor_state::spawn(entry& to, const sandbox_record& record,
+                             std::vector<exec_record> execs) {
+  to.handle =
+      self->spawn(sandbox, context, caf::actor_cast<sandbox_owner_actor>(self),
+                  record, std::move(execs));
+  self->monitor(to.handle);
+  self->send(to.handle, atom::start::value);
+}
+
+/// A sandbox actor that died of an error is restarted by recover: the sandbox
+/// itself lives on.
+void supervisor_state::child_down(const caf::actor_addr& who) {
+  for (auto& [id, item] : sandboxes_) {
+    if (item.handle.address() != who)
+      continue;
+    if (stopping_ || item.info.state == phase::destroyed)
+      return;
+    auto wanted = id;
+    offload(
+        self, context->records,
+        [journal = context->journal, wanted]()
+            -> result<std::pair<sandbox_record, std::vector<exec_record>>> {
+          auto all = journal->sandboxes();
+          if (!all)
+            return tl::unexpected<failure>(all.error());
+          auto execs = journal->execs();
+          if (!execs)
+            return tl::unexpected<failure>(execs.error());
+          for (const auto& record : *all)
+            if (record.id == wanted) {
+              std::erase_if(*execs, [&](const exec_record& exec) {
+                return exec.sandbox != wanted;
+              });
+              return std::pair{record, *execs};
+            }
+          return fail(ec::not_found, wanted + " is not in the journal");
+        },
+        [this, wanted](
+            result<std::pair<sandbox_record, std::vector<exec_record>>> got) {
+          auto it = sandboxes_.find(wanted);
+          if (got && it != sandboxes_.end())
+            spawn(it->second, got->first, got->second);
+        });
+    return;
+  }
+}
+
+// -- up --------------------------------------------------------------------
+
+void supervisor_state::refuse(const api::request& request, failure why,
+                              const std::string& sandbox) {
+  context->metrics->error(why.code);
+  context->clients->send(
+      {request.route, request.id,
+       api::error_reply{std::move(why), sandbox, context->node}});
+}
+
+std::string supervisor_state::fresh_id() const {
+  for (;;) {
+    auto id = "cage-" + random_name(8);
+    if (sandboxes_.count(id) == 0 && destroyed_.count(id) == 0)
+      return id;
+  }
+}
+
+std::uint32_t supervisor_state::free_slot() const {
+  std::uint32_t slot = 0;
+  for (auto used : slots_) {
+    if (used != slot)
+      break;
+    ++slot;
+  }
+  return slot;
+}
+
+/// A repeat of an earlier `up` gets the first answer, or waits for it.
+bool supervisor_state::answered_before(const api::request& request,
+                                       const api::up&) {
+  auto it = requests_.find({request.caller, request.id});
+  if (it == requests_.end())
+    return false;
+  auto [id, digest] = it->second;
+  if (digest != request.digest) {
+    refuse(request,
+           {ec::conflict,
+            "request id " + request.id + " was used before with another body",
+            "make a new request id"},
+           id);
+    return true;
+  }
+  auto known = sandboxes_.find(id);
+  if (known == sandboxes_.end()) {
+    auto gone = destroyed_.find(id);
+    refuse(request,
+           {ec::wrong_state,
+            id + " was made by this request and is destroyed: "
+                + (gone == destroyed_.end() ? std::string{}
+                                            : gone->second.last_cause.text),
+            "caged why " + id + " shows its history"},
+           id);
+  } else if (known->second.ready) {
+    context->clients->send(
+        {request.route, request.id, api::up_reply{known->second.info}});
+  } else if (known->second.info.state == phase::failed) {
+    refuse(request,
+           {ec::agent_lost,
+            id + " has failed: " + known->second.info.last_cause.text,
+            "caged why " + id + " shows its history"},
+           id);
+  } else {
+    waiters_[id].push_back({request.route, request.id});
+  }
+  return true;
+}
+
+void supervisor_state::up(const request_ptr& request) {
+  const auto& what = std::get<api::up>(request->body);
+  if (answered_before(*request, what))
+    return;
+  if (stopping_)
+    return refuse(*request, {ec::shutting_down, "the node is shutting down",
+                             "try again on another node or later"});
+  if (auto valid = validate(what.spec); !valid)
+    return refuse(*request, valid.error());
+  auto abilities = context->driver->capabilities();
+  if (what.spec.runtime != abilities.name)
+    return refuse(*request,
+                  {ec::unsupported,
+                   "this node runs the \"" + abilities.name + "\" runtime, not "
+                       + caged::quoted(what.spec.runtime),
+                   "leave --runtime out"});
+  if (std::find(abilities.networks.begin(), abilities.networks.end(),
+                what.spec.network)
+      == abilities.networks.end())
+    return refuse(*request,
+                  {ec::unsupported,
+                   "network mode \"" + std::string{to_string(what.spec.network)}
+                       + "\" is not offered by this node yet; it has none",
+                   "use --network none"});
+  if (auto used = names_.find({request->caller, what.spec.name});
+      !what.spec.name.empty() && used != names_.end())
+    return refuse(
+        *request,
+        {ec::conflict,
+         "the name \"" + what.spec.name + "\" is in use by " + used->second,
+         "choose another name, or destroy it: caged destroy " + what.spec.name},
+        used->second);
+  if (auto room = fits(context->total, reserved_, what.spec); !room)
+    return refuse(*request, room.error());
+
+  sandbox_record fresh;
+  fresh.id = fresh_id();
+  fresh.owner = request->caller;
+  fresh.request_id = request->id;
+  fresh.digest = request->digest;
+  fresh.spec = what.spec;
+  fresh.created_ms = fresh.changed_ms = wall_clock_ms();
+  fresh.slot = free_slot();
+  cause why{fresh.created_ms, phase::pending, phase::pending, request->caller,
+            "up was asked for"};
+
+  entry item;
+  item.info.id = fresh.id;
+  item.info.owner = fresh.owner;
+  item.info.node = context->node;
+  item.info.spec = fresh.spec;
+  item.info.created_ms = fresh.created_ms;
+  item.info.last_cause = why;
+  item.request_id = fresh.request_id;
+  item.digest = fresh.digest;
+  item.slot = fresh.slot;
+  slots_.insert(fresh.slot);
+  reserve(reserved_, fresh.spec, phase::pending);
+  if (!fresh.spec.name.empty())
+    names_[{fresh.owner, fresh.spec.name}] = fresh.id;
+  requests_[{fresh.owner, fresh.request_id}] = {fresh.id, fresh.digest};
+  waiters_[fresh.id].push_back({request->route, request->id});
+  sandboxes_.emplace(fresh.id, std::move(item));
+  publish_capacity();
+
+  offload(
+      self, context->records,
+      [store = context->store, journal = context->journal,
+       driver = context->driver, node = context->node, fresh,
+       why]() -> result<void> {
+        std::vector<compare> absent = {{placement_key(fresh.id), 0}};
+        std::vector<operation> put = {
+            {operation::kind::put, placement_key(fresh.id), node}};
+        if (!fresh.spec.name.empty()) {
+          auto key = name_key(fresh.owner, fresh.spec.name);
+          absent.push_back({key, 0});
+          put.push_back({operation::kind::put, key, fresh.id});
+        }
+        if (auto placed = store->commit(absent, put); !placed)
+          return tl::unexpected<failure>(placed.error());
+        auto written = journal->create(
+            fresh, driver->leases({fresh.id, fresh.spec, fresh.slot}), why);
+        if (!written) {
+          for (auto& undo : put)
+            undo.what = operation::kind::erase;
+          if (auto undone = store->commit({}, put); !undone)
+            return fail(written.error().code,
+                        written.error().message + "; and its placement stays: "
+                            + undone.error().message,
+                        written.error().hint);
+        }
+        return written;
+      },
+      [this, fresh, request](const result<void>& written) {
+        created(fresh, request, written);
+      });
+}
+
+void supervisor_state::created(const sandbox_record& record,
+                               const request_ptr& request,
+                               const result<void>& written) {
+  auto it = sandboxes_.find(record.id);
+  if (it == sandboxes_.end())
+    return;
+  if (!written) {
+    for (const auto& who : waiters_[record.id]) {
+      context->metrics->error(written.error().code);
+      context->clients->send(
+          {who.route, who.id,
+           api::error_reply{written.error(), {}, context->node}});
+    }
+    requests_.erase({request->caller, request->id});
+    auto then = std::move(it->second.when_created);
+    forget(record.id);
+    if (then)
+      then(nullptr);
+    return;
+  }
+  for (const auto& who : waiters_[record.id])
+    context->clients->send({who.route, who.id, api::up_progress{"reserved"}});
+  spawn(it->second, record, {});
+  if (it->second.when_created)
+    it->second.when_created(&it->second.handle);
+}
+
+// -- what sandboxes say -----------------------------------------------------
+
+void supervisor_state::changed(const sandbox_changed& what) {
+  auto it = sandboxes_.find(what.info.id);
+  if (it == sandboxes_.end())
+    return;
+  auto& item = it->second;
+  if (item.counted != what.info.state) {
+    unreserve(reserved_, item.info.spec, item.counted);
+    reserve(reserved_, item.info.spec, what.info.state);
+    item.counted = what.info.state;
+    publish_capacity();
+  }
+  bool keep_cause = what.info.last_cause.text.empty();
+  auto before = item.info.last_cause;
+  item.info = what.info;
+  if (keep_cause)
+    item.info.last_cause = before;
+  item.ready = what.ready;
+  auto waiting = waiters_.find(what.info.id);
+  if (waiting != waiters_.end()) {
+    bool over = true;
+    for (const auto& who : waiting->second) {
+      if (what.ready) {
+        context->clients->send({who.route, who.id, api::up_reply{item.info}});
+      } else if (what.gone || what.info.state == phase::failed) {
+        auto why = what.error.value_or(
+            failure{ec::wrong_state,
+                    what.info.id + " was destroyed while it was being made",
+                    {}});
+        context->metrics->error(why.code);
+        context->clients->send(
+            {who.route, who.id,
+             api::error_reply{why, what.info.id, context->node}});
+      } else {
+        over = false;
+        if (!what.step.empty())
+          context->clients->send(
+              {who.route, who.id, api::up_progress{what.step}});
+      }
+    }
+    if (over)
+      waiters_.erase(what.info.id);
+  }
+  if (what.gone) {
+    destroyed_[what.info.id] = item.info;
+    forget(what.info.id);
+  }
+}
+
+void supervisor_state::forget(const std::string& id) {
+  auto it = sandboxes_.find(id);
+  if (it == sandboxes_.end())
+    return;
+  auto& item = it->second;
+  unreserve(reserved_, item.info.spec, item.counted);
+  slots_.erase(item.slot);
+  auto named = names_.find({item.info.owner, item.info.spec.name});
+  if (named != names_.end() && named->second == id)
+    names_.erase(named);
+  waiters_.erase(id);
+  sandboxes_.erase(it);
+  publish_capacity();
+}
+
+void supervisor_state::publish_capacity() {
+  context->metrics->capacity(context->total.cpus, reserved_.cpus,
+                             context->total.memory_mb, reserved_.memory_mb,
+                             context->total.disk_gb, reserved_.disk_gb);
+}
+
+// -- questions ----------------------------------------------------------------
+
+caf::result<found_sandbox>
+supervisor_state::lookup(const std::string& reference,
+                         const request_ptr& request, bool destroyed_too) {
+  std::vector<std::pair<std::string, std::string>> visible;
+  for (const auto& [id, item] : sandboxes_)
+    if (may_touch(*request, item.info.owner))
+      visible.emplace_back(id, item.info.spec.name);
+  auto id = resolve_reference(reference, visible);
+  if (!id && destroyed_too && id.error().code == ec::not_found) {
+    auto gone = destroyed_.find(reference);
+    if (gone != destroyed_.end() && may_touch(*request, gone->second.owner))
+      return found_sandbox{gone->first, gone->second.owner, gone->second, {}};
+  }
+  if (!id)
+    return make_error(id.error());
+  const auto& item = sandboxes_.at(*id);
+  return found_sandbox{*id, item.info.owner, item.info, item.handle};
+}
+
+api::list_reply supervisor_state::list(const request_ptr& request) const {
+  const auto& what = std::get<api::list>(request->body);
+  api::list_reply out;
+  auto add = [&](const sandbox_info& info) {
+    if (!may_touch(*request, info.owner)
+        || (!what.all_owners && !request->admin
+            && info.owner != request->caller))
+      return;
+    for (const auto& [key, value] : what.labels) {
+      auto has = info.spec.labels.find(key);
+      if (has == info.spec.labels.end() || has->second != value)
+        return;
+    }
+    out.sandboxes.push_back(info);
+    out.sandboxes.back().spec.env.clear();
+    out.sandboxes.back().spec.init_script.clear();
+  };
+  for (const auto& [_, item] : sandboxes_)
+    add(item.info);
+  if (what.destroyed)
+    for (const auto& [_, info] : destroyed_)
+      add(info);
+  std::stable_sort(
+      out.sandboxes.begin(), out.sandboxes.end(),
+      [](const auto& a, const auto& b) { return a.created_ms < b.created_ms; });
+  return out;
+}
+
+api::node_status_reply supervisor_state::status() const {
+  api::node_status_reply out;
+  out.node = context->node;
+  out.version = context->version;
+  out.started_ms = started_ms_;
+  auto abilities = context->driver->capabilities();
+  out.runtime = abilities.name + " (" + abilities.version + ")";
+  out.cgroups = context->cgroups;
+  out.store = context->store->kind();
+  out.cpus_total = context->total.cpus;
+  out.cpus_reserved = reserved_.cpus;
+  out.memory_mb_total = context->total.memory_mb;
+  out.memory_mb_reserved = reserved_.memory_mb;
+  out.disk_gb_total = context->total.disk_gb;
+  out.disk_gb_reserved = reserved_.disk_gb;
+  for (const auto& [_, item] : sandboxes_)
+    ++out.by_state[std::string{to_string(item.info.state)}];
+  return out;
+}
+
+caf::result<api::audit_reply> supervisor_state::audit_node() {
+  auto answer = self->make_response_promise<api::audit_reply>();
+  std::vector<std::string> live;
+  for (const auto& [id, item] : sandboxes_)
+    if (item.info.state == phase::running
+        || item.info.state == phase::unhealthy)
+      live.push_back(id);
+  offload(
+      self, context->records,
+      [journal = context->journal, driver = context->driver,
+       live]() -> result<api::audit_reply> {
+        // The kernel first: what is leased before it is made can then only look
+        // owned, never orphaned, while sandboxes come and go.
+        auto found = driver->inventory();
+        if (!found)
+          return tl::unexpected<failure>(found.error());
+        auto leases = journal->leases();
+        if (!leases)
+          return tl::unexpected<failure>(leases.error());
+        return api::audit_reply{audit(*leases, *found, live)};
+      },
+      [this, answer](result<api::audit_reply> got) mutable {
+        if (!got) {
+          answer.deliver(make_error(got.error()));
+          return;
+        }
+        auto orphans = std::count_if(
+            got->rows.begin(), got->rows.end(),
+            [](const auto& row) { return row.verdict == "orphan"; });
+        context->metrics->orphans(static_cast<std::size_t>(orphans));
+        answer.deliver(std::move(*got));
+      });
+  return answer;
+}
+
+// -- ends
+// ----------------------------------------------------------------------
+
+caf::result<api::shutdown_reply>
+supervisor_state::shut_down(const stop_request& what) {
+  auto answer = self->make_response_promise<api::shutdown_reply>();
+  stopping_ = true;
+  auto left = std::make_shared<std::size_t>(sandboxes_.size());
+  auto count = std::make_shared<api::shutdown_reply>();
+  auto first = std::make_shared<std::optional<caf::error>>();
+  auto stop = context->request_stop;
+  if (!what.destroy_all || sandboxes_.empty()) {
+    answer.deliver(*count);
+    stop();
+    return answer;
+  }
+  auto done = [this, left, count, first, answer, stop]() mutable {
+    if (--*left > 0)
+      return;
+    if (*first) {
+      stopping_ = false; // somebody has to look at what could not be freed
+      answer.deliver(**first);
+      return;
+    }
+    answer.deliver(*count);
+    stop();
+  };
+  auto destroy = [this, count, first, done,
+                  who = what.who](const sandbox_actor& handle) {
+    self->request(handle, std::chrono::minutes(2), atom::destroy::value, who)
+        .then(
+            [count, done](caf::unit_t) mutable {
+              ++count->destroyed;
+              done();
+            },
+            [first, done](caf::error& why) mutable {
+              if (!*first)
+                *first = std::move(why);
+              done();
+            });
+  };
+  for (auto& [_, item] : sandboxes_) {
+    if (item.handle)
+      destroy(item.handle);
+    else // its first commit is under way
+      item.when_created = [destroy, done](const sandbox_actor* handle) mutable {
+        if (handle)
+          destroy(*handle);
+        else
+          done();
+      };
+  }
+  return answer;
+}
+
+void supervisor_state::forward_exit(const exit_report& report) {
+  auto it = sandboxes_.find(report.id);
+  if (it != sandboxes_.end() && it->second.handle)
+    self->send(it->second.handle, report);
+}
+
+void supervisor_state::forward_oom(const std::string& id, std::uint64_t kills) {
+  auto it = sandboxes_.find(id);
+  if (it != sandboxes_.end() && it->second.handle)
+    self->send(it->second.handle, atom::oom::value, kills);
+}
+
+void supervisor_state::stop_all() {
+  stopping_ = true;
+  for (auto& [_, item] : sandboxes_)
+    if (item.handle)
+      self->send(item.handle, atom::stop::value);
+  self->quit();
+}
+
+supervisor_actor::behavior_type supervisor(supervisor_state::pointer self,
+                                           context_ptr context,
+                                           node_memory memory) {
+  self->state.context = std::move(context);
+  self->state.memory = std::move(memory);
+  self->set_down_handler([self](caf::down_msg& down) {
+    if (down.reason)
+      self->state.child_down(down.source);
+  });
+  return {
+      [self](const sandbox_changed& what) { self->state.changed(what); },
+      [self](atom::start) { self->state.start(); },
+      [self](atom::run, const request_ptr& request) {
+        self->state.up(request);
+      },
+      [self](atom::lookup, const std::string& reference,
+             const request_ptr& request, bool destroyed_too) {
+        return self->state.lookup(reference, request, destroyed_too);
+      },
+      [self](atom::list, const request_ptr& request) {
+        return self->state.list(request);
+      },
+      [self](atom::status) { return self->state.status(); },
+      [self](atom::audit) { return self->state.audit_node(); },
+      [self](const stop_request& what) { return self->state.shut_down(what); },
+      [self](const exit_report& report) { self->state.forward_exit(report); },
+      [self](atom::oom, const std::string& id, std::uint64_t kills) {
+        self->state.forward_oom(id, kills);
+      },
+      [self](atom::stop) { self->state.stop_all(); },
+  };
+}
+
+} // namespace caged

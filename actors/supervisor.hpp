@@ -1,0 +1,164 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <caf/response_promise.hpp>
+#include <caf/stateful_actor.hpp>
+#include <caf/typed_actor.hpp>
+#include <caf/typed_event_based_actor.hpp>
+
+#include "actors/node_context.hpp"
+#include "actors/sandbox.hpp"
+#include "messages/fwd.hpp"
+
+namespace caged {
+
+/// What the journal and the store knew when the daemon started.
+struct node_memory {
+  std::vector<sandbox_record> sandboxes;    ///< not destroyed
+  std::vector<sandbox_record> destroyed;    ///< history only
+  std::map<std::string, cause> last_causes; ///< by id
+  std::vector<exec_record> execs;
+  std::vector<record> placements; ///< of this node
+};
+
+/// A placement decides existence, the journal everything else (DESIGN.md,
+/// section 8). Sandboxes without placement come back as stopping; `erase`
+/// holds the keys of placements whose sandbox is not in the journal.
+struct reconciled {
+  std::vector<sandbox_record> adopt;
+  std::vector<std::string> erase;
+};
+reconciled reconcile(const node_memory& memory);
+
+/// Whether one may see and touch what belongs to `owner`.
+bool may_touch(const api::request& request, const std::string& owner);
+
+/// One sandbox as the entrypoint needs it.
+struct found_sandbox {
+  std::string id;
+  std::string owner;
+  sandbox_info info;
+  sandbox_actor handle; ///< invalid when it is destroyed
+};
+
+struct stop_request {
+  bool destroy_all = false;
+  std::string who;
+};
+
+} // namespace caged
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::found_sandbox)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::stop_request)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::api::list_reply)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::api::node_status_reply)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::api::audit_reply)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::api::shutdown_reply)
+
+namespace caged {
+
+/// The node's capacity and its set of sandboxes. Extends sandbox_owner_actor.
+using supervisor_actor = caf::typed_actor<
+    caf::reacts_to<sandbox_changed>,
+    // Re-adopts what an earlier daemon left. Once, first.
+    caf::reacts_to<atom::start>,
+    // `up`. Answers go to the client sink: progress, then up_reply or an error
+    // (bad_request, unsupported, conflict, no_capacity, shutting_down, ...).
+    caf::reacts_to<atom::run, request_ptr>,
+    // A reference (id, name, prefix) among what the caller may see; the flag
+    // admits destroyed ones. Errors: not_found, ambiguous.
+    caf::replies_to<atom::lookup, std::string, request_ptr,
+                    bool>::with<found_sandbox>,
+    caf::replies_to<atom::list, request_ptr>::with<api::list_reply>,
+    caf::replies_to<atom::status>::with<api::node_status_reply>,
+    // The journal held against the kernel. Errors: of journal and driver.
+    caf::replies_to<atom::audit>::with<api::audit_reply>,
+    // Ends the daemon; with destroy_all every sandbox is destroyed first.
+    caf::replies_to<stop_request>::with<api::shutdown_reply>,
+    // From the driver's thread.
+    caf::reacts_to<exit_report>,
+    caf::reacts_to<atom::oom, std::string, std::uint64_t>,
+    // Ends the actors; the sandboxes live on.
+    caf::reacts_to<atom::stop>>;
+
+class supervisor_state {
+public:
+  using pointer = supervisor_actor::stateful_pointer<supervisor_state>;
+  static constexpr const char* name = "supervisor";
+
+  explicit supervisor_state(pointer hdl) : self{hdl} {}
+
+  void start();
+  void up(const request_ptr& request);
+  void changed(const sandbox_changed& what);
+  caf::result<found_sandbox> lookup(const std::string& reference,
+                                    const request_ptr& request,
+                                    bool destroyed_too);
+  api::list_reply list(const request_ptr& request) const;
+  api::node_status_reply status() const;
+  caf::result<api::audit_reply> audit_node();
+  caf::result<api::shutdown_reply> shut_down(const stop_request& what);
+  void forward_exit(const exit_report& report);
+  void forward_oom(const std::string& id, std::uint64_t kills);
+  void child_down(const caf::actor_addr& who);
+  void stop_all();
+
+  pointer self;
+  context_ptr context;
+  node_memory memory;
+
+private:
+  struct entry {
+    sandbox_actor handle;
+    sandbox_info info;
+    std::string request_id;
+    std::uint64_t digest = 0;
+    std::uint32_t slot = 0;
+    phase counted = phase::pending; ///< state the capacity was booked for
+    bool ready = false;
+    /// A shutdown that waits for the first commit; null: it failed.
+    std::function<void(const sandbox_actor*)> when_created;
+  };
+  struct waiter {
+    std::string route, id;
+  };
+
+  void refuse(const api::request& request, failure why,
+              const std::string& sandbox = {});
+  bool answered_before(const api::request& request, const api::up& what);
+  std::string fresh_id() const;
+  std::uint32_t free_slot() const;
+  void spawn(entry& to, const sandbox_record& record,
+             std::vector<exec_record> execs);
+  void created(const sandbox_record& record, const request_ptr& request,
+               const result<void>& written);
+  void forget(const std::string& id);
+  void publish_capacity();
+
+  std::map<std::string, entry> sandboxes_;
+  std::map<std::string, sandbox_info> destroyed_;
+  /// (caller, request id) -> (sandbox, digest), destroyed ones too.
+  std::map<std::pair<std::string, std::string>,
+           std::pair<std::string, std::uint64_t>>
+      requests_;
+  std::map<std::pair<std::string, std::string>, std::string> names_;
+  std::map<std::string, std::vector<waiter>> waiters_;
+  std::set<std::uint32_t> slots_;
+  capacity reserved_;
+  bool stopping_ = false;
+  std::int64_t started_ms_ = 0;
+};
+
+supervisor_actor::behavior_type supervisor(supervisor_state::pointer self,
+                                           context_ptr context,
+                                           node_memory memory);
+
+} // namespace caged
