@@ -192,7 +192,7 @@ void entrypoint_state::destroy(const request_ptr& request,
                  self->request(found.handle, destroy_patience,
                                atom::destroy::value, request->caller)
                      .then(
-                         [this, request, id](caf::unit_t) {
+                         [this, request, id](bool) {
                            answer(*request, api::destroy_reply{id, true});
                          },
                          [this, request, id](caf::error& e) {

@@ -477,8 +477,8 @@ void sandbox_state::retention() {
   self->delayed_send(self, left, atom::expire::value, std::uint64_t{0});
 }
 
-caf::result<caf::unit_t> sandbox_state::destroy(const std::string& who) {
-  auto answer = self->make_response_promise<caf::unit_t>();
+caf::result<bool> sandbox_state::destroy(const std::string& who) {
+  auto answer = self->make_response_promise<bool>();
   destroyers_.push_back(answer);
   if (record_.state == phase::stopping)
     return answer;
@@ -557,7 +557,7 @@ void sandbox_state::freed(const result<void>& done) {
   context->logs->remove(record_.id);
   publish();
   for (auto& answer : waiting)
-    answer.deliver(caf::unit);
+    answer.deliver(true);
   stop();
 }
 

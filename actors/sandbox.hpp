@@ -12,7 +12,6 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
-#include <caf/unit.hpp>
 
 #include "actors/agent_link.hpp"
 #include "actors/metrics_stream.hpp"
@@ -58,7 +57,7 @@ using sandbox_actor = caf::typed_actor<
     caf::reacts_to<request_ptr>, caf::reacts_to<atom::gone, std::string>,
     // Frees everything; the text says who asks. Idempotent. Errors: of the
     // driver, journal or store; asking again tries again.
-    caf::replies_to<atom::destroy, std::string>::with<caf::unit_t>,
+    caf::replies_to<atom::destroy, std::string>::with<bool>,
     // Fresh readings. Never fails.
     caf::replies_to<atom::get>::with<api::get_reply>,
     // Timers: the host's reading, the agent's deadline, the end of retention.
@@ -78,7 +77,7 @@ public:
   void on_exit(const exit_report& report);
   void on_oom(std::uint64_t kills);
   void exec(exec_call call);
-  caf::result<caf::unit_t> destroy(const std::string& who);
+  caf::result<bool> destroy(const std::string& who);
   caf::result<api::get_reply> get();
   void tick();
   void deadline(std::uint64_t generation);

@@ -535,7 +535,7 @@ supervisor_state::shut_down(const stop_request& what) {
                   who = what.who](const sandbox_actor& handle) {
     self->request(handle, std::chrono::minutes(2), atom::destroy::value, who)
         .then(
-            [count, done](caf::unit_t) mutable {
+            [count, done](bool) mutable {
               ++count->destroyed;
               done();
             },

@@ -6,14 +6,14 @@ namespace caged {
 
 worker_actor::behavior_type worker(worker_actor::pointer self) {
   return {
-      [](job& what) -> caf::result<caf::unit_t> {
+      [](job& what) -> caf::result<bool> {
         try {
           what.run();
         } catch (const std::exception& e) {
           return make_error(ec::internal,
                             std::string{"a blocking call threw: "} + e.what());
         }
-        return caf::unit;
+        return true;
       },
       [self](atom::stop) { self->quit(); },
   };
@@ -35,8 +35,8 @@ void hand_out(pool_pointer self) {
     // The one who asked has a timeout of its own.
     self->request(to, caf::infinite, std::move(next.what))
         .then(
-            [self, to, answer](caf::unit_t) mutable {
-              answer.deliver(caf::unit);
+            [self, to, answer](bool) mutable {
+              answer.deliver(true);
               self->state.idle.push_back(to);
               hand_out(self);
             },
@@ -55,11 +55,11 @@ worker_actor::behavior_type worker_pool(pool_pointer self,
   self->state.all = workers;
   self->state.idle = std::move(workers);
   return {
-      [self](job& what) -> caf::result<caf::unit_t> {
+      [self](job& what) -> caf::result<bool> {
         auto answer = self->make_response_promise();
         self->state.queue.push_back({std::move(what), answer});
         hand_out(self);
-        return caf::delegated<caf::unit_t>{};
+        return caf::delegated<bool>{};
       },
       [self](atom::stop) {
         for (auto& to : self->state.all)

@@ -14,7 +14,6 @@
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
-#include <caf/unit.hpp>
 
 #include "messages/fwd.hpp"
 
@@ -33,7 +32,7 @@ namespace caged {
 
 /// Runs jobs one after another, so that no other actor ever blocks. Answers
 /// when the job has run. An exception of the job is ec::internal.
-using worker_actor = caf::typed_actor<caf::replies_to<job>::with<caf::unit_t>,
+using worker_actor = caf::typed_actor<caf::replies_to<job>::with<bool>,
                                       caf::reacts_to<atom::stop>>;
 
 /// Spawn detached: it blocks its thread.
@@ -69,7 +68,7 @@ void offload(Self* self, const worker_actor& to, Work work, Done done) {
   self->request(to, job_timeout, job{[slot, work = std::move(work)]() mutable {
                   slot->emplace(work());
                 }})
-      .then([slot, callback](caf::unit_t) { (*callback)(std::move(**slot)); },
+      .then([slot, callback](bool) { (*callback)(std::move(**slot)); },
             [callback](caf::error& why) {
               (*callback)(outcome{tl::unexpect, to_failure(why)});
             });
