@@ -7,7 +7,8 @@ export CAGED_TEST_RUN="$$.$RANDOM$RANDOM"
 
 # leftovers_now FILE: what exists now, one thing a line.
 leftovers_now() {
-  {
+  (
+    set +e # things vanish while one looks at them
     sed 's/ - .*//' /proc/self/mountinfo | awk '{ print "mount " $5 }'
     find /sys/fs/cgroup -type d -path '*caged*' -printf 'cgroup %p\n' 2>/dev/null
     losetup --noheadings --output NAME,BACK-FILE 2>/dev/null |
@@ -16,33 +17,35 @@ leftovers_now() {
       2>/dev/null
     find /tmp /run /var/lib -maxdepth 1 -name 'caged*' ! -path "$logs" \
       ! -path "${TMPDIR:-/nowhere}" -printf 'file %p\n' 2>/dev/null
-    local program inode
+    local program inode looker=$BASHPID
     declare -A ours=()
     for program in "$root"/build/*/bin/*; do
       [[ -f $program ]] && ours[$(stat -c %d:%i "$program")]=1
     done
     for program in /proc/[0-9]*; do
       local pid=${program#/proc/}
-      [[ $pid == "$$" || $pid == "$BASHPID" ]] && continue
+      [[ $pid == "$$" || $pid == "$looker" ]] && continue
       inode=$(stat -Lc %d:%i "$program/exe" 2>/dev/null) || continue
       # Marked by the environment and not one of this script's own helpers, or
       # running a program of this build.
       if [[ -n ${ours[$inode]:-} ]] ||
         { tr '\0' '\n' <"$program/environ" 2>/dev/null |
           grep -qx "CAGED_TEST_RUN=$CAGED_TEST_RUN" &&
-          ! is_ours_now "$pid"; }; then
+          ! is_beneath "$pid" "$looker"; }; then
         echo "process $pid $(tr '\0' ' ' <"$program/cmdline" 2>/dev/null)"
       fi
     done
-  } | sort -u >"$1"
+  ) >"$1.all"
+  sort -u "$1.all" >"$1"
+  rm -f "$1.all"
 }
 
-# Children of this script that are alive because it is looking around.
-is_ours_now() {
+# is_beneath PID ANCESTOR
+is_beneath() {
   local pid=$1
   while [[ -n $pid && $pid -gt 1 ]]; do
-    [[ $pid == "$$" ]] && return 0
-    pid=$(awk '{ print $4 }' "/proc/$pid/stat" 2>/dev/null) || return 1
+    [[ $pid == "$2" ]] && return 0
+    pid=$(awk '{ print $4 }' "/proc/$pid/stat" 2>/dev/null) || return 0
   done
   return 1
 }

@@ -61,7 +61,6 @@ count_cases() {
 # finish: prints the summary and leaves; the last line is one that counts tests.
 finish() {
   local line
-  trap - EXIT
   echo
   for line in "${report[@]}"; do echo "   $line"; done
   printf '   %-36s        %8s s\n' "in all" "$(since "$begun")"
@@ -70,7 +69,6 @@ finish() {
     # A stage can fail without a test having run: that is no zero either.
     [[ $failed_cases -gt 0 ]] || failed_cases=${#failed[@]}
   fi
-  rm -rf "$logs"
   if [[ $skipped_cases -gt 0 ]]; then
     echo "$passed_cases passed, $failed_cases failed, $skipped_cases skipped"
   else
