@@ -1,0 +1,137 @@
+#include <catch2/catch.hpp>
+
+#include <csignal>
+#include <optional>
+#include <sstream>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/support/test_node.hpp"
+
+// A real Prometheus scrapes a real node.
+using namespace caged::test;
+using nlohmann::json;
+
+namespace {
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// Prometheus on a port of its own, asked through promtool.
+class prometheus {
+public:
+  explicit prometheus(const std::string& target) {
+    write_file(dir_ / "prometheus.yml", "global: {scrape_interval: 1s}\n"
+                                        "scrape_configs:\n"
+                                        "  - job_name: caged\n"
+                                        "    static_configs: [{targets: ['"
+                                            + target + "']}]\n");
+    // Port 0 is not supported by Prometheus: a free one is looked for.
+    for (int port = 19090; port < 19190 && !server_; ++port) {
+      port_ = port;
+      auto tried = std::make_unique<background>(std::vector<std::string>{
+          "prometheus", "--config.file", dir_ / "prometheus.yml",
+          "--storage.tsdb.path", dir_ / "data", "--web.listen-address",
+          "127.0.0.1:" + std::to_string(port)});
+      if (eventually(20s, [&] { return !tried->alive() || ready(); })
+          && tried->alive())
+        server_ = std::move(tried);
+    }
+  }
+  bool up() const { return server_ != nullptr; }
+
+  /// Value of an instant query with one result; nothing without a result.
+  std::optional<double> value(const std::string& query) {
+    auto got =
+        run({"promtool", "query", "instant", "--format=json", url(), query});
+    auto parsed = json::parse(got.out, nullptr, false);
+    if (!parsed.is_array() || parsed.size() != 1)
+      return {};
+    return std::stod(parsed[0]["value"][1].get<std::string>());
+  }
+
+private:
+  std::string url() const {
+    return "http://127.0.0.1:" + std::to_string(port_);
+  }
+  bool ready() {
+    return run({"promtool", "query", "instant", url(), "vector(1)"}).exit == 0;
+  }
+  temp_dir dir_;
+  int port_ = 0;
+  std::unique_ptr<background> server_;
+};
+
+} // namespace
+
+TEST_CASE("promtool finds nothing to complain about") {
+  if (run({"promtool", "--version"}).exit != 0)
+    return skip("promtool is not installed");
+  test_node node;
+  REQUIRE(node.start());
+  REQUIRE_FALSE(node.up({"--name", "web"}).empty());
+  REQUIRE(eventually(
+      15s, [&] { return has(node.metrics(), "caged_agent_processes{"); }));
+  auto text = node.metrics();
+  auto checked = run({"promtool", "check", "metrics"}, with_input(text));
+  INFO(checked.err << checked.out);
+  CHECK(checked.exit == 0);
+  CHECK(checked.err.empty());
+  // Name and template stand on the info series only.
+  CHECK(has(text, "caged_sandbox_info{"));
+  std::istringstream lines{text};
+  for (std::string line; std::getline(lines, line);)
+    if (has(line, "name=\"web\""))
+      CHECK(line.rfind("caged_sandbox_info{", 0) == 0);
+}
+
+TEST_CASE("a real Prometheus follows 20 sandboxes for a minute") {
+  if (run({"prometheus", "--version"}).exit != 0)
+    return skip("prometheus is not installed");
+  test_node node{{"--metrics-interval", "1s", "--cpus", "100", "--memory-mb",
+                  "20000", "--disk-gb", "100"}};
+  REQUIRE(node.start());
+  std::vector<std::string> ids;
+  for (int i = 0; i < 20; ++i) {
+    ids.push_back(node.up({"--cpus", "1", "--memory", "128", "--disk", "1"}));
+    REQUIRE_FALSE(ids.back().empty());
+  }
+  prometheus server{node.metrics_address()};
+  REQUIRE(server.up());
+  REQUIRE(eventually(30s, [&] {
+    return server.value("count(caged_sandbox_up == 1)") == 20.0;
+  }));
+  auto begun = std::chrono::steady_clock::now();
+  auto busy = node.start_caged({"exec", ids[0], "--timeout", "50s", "--", "sh",
+                                "-c", "while :; do :; done"});
+  auto of = [&](const std::string& id) { return "{sandbox=\"" + id + "\"}"; };
+  // Host and agent agree on who is busy.
+  CHECK(eventually(40s, [&] {
+    return server.value("rate(caged_sandbox_cpu_seconds_total" + of(ids[0])
+                        + "[10s])")
+                   .value_or(0)
+               > 0.3
+           && server.value("rate(caged_agent_cpu_seconds_total" + of(ids[0])
+                           + "[10s])")
+                      .value_or(0)
+                  > 0.3;
+  }));
+  CHECK(
+      server
+          .value("rate(caged_sandbox_cpu_seconds_total" + of(ids[1]) + "[10s])")
+          .value_or(1)
+      < 0.2);
+  REQUIRE(node.caged({"destroy", ids[19]}).exit == 0);
+  CHECK_FALSE(has(node.metrics(), ids[19]));
+  CHECK(eventually(30s, [&] {
+    return server.value("count(caged_sandbox_up == 1)") == 19.0;
+  }));
+  busy->signal(SIGINT);
+  busy->wait(10s);
+  // A whole minute, without one failed scrape.
+  CHECK(eventually(
+      90s, [&] { return std::chrono::steady_clock::now() - begun >= 60s; }));
+  CHECK(server.value("min_over_time(up{job=\"caged\"}[50s])") == 1.0);
+  CHECK(node.clear().empty());
+}
