@@ -1,0 +1,255 @@
+#include "nodes/node.hpp"
+
+#include <atomic>
+#include <fstream>
+#include <mutex>
+
+#include <unistd.h>
+
+#include <caf/actor_system.hpp>
+#include <caf/actor_system_config.hpp>
+#include <caf/scoped_actor.hpp>
+#include <caf/send.hpp>
+
+#include "actors/entrypoint.hpp"
+#include "actors/supervisor.hpp"
+#include "caged_version.hpp"
+#include "messages/text.hpp"
+#include "nodes/asio_agent_port.hpp"
+#include "nodes/client_port.hpp"
+#include "nodes/data_directory.hpp"
+#include "nodes/file_exec_logs.hpp"
+#include "nodes/oci/oci_driver.hpp"
+#include "nodes/prometheus_exposer.hpp"
+#include "nodes/sqlite_journal.hpp"
+#include "nodes/sqlite_store.hpp"
+
+namespace caged {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// History of destroyed sandboxes (DESIGN.md, section 8).
+constexpr auto history_kept = std::chrono::hours(7 * 24);
+
+/// CAF's own worker threads: actors never block, so few do.
+constexpr std::size_t actor_threads = 2;
+
+/// The port and the actors need each other: the sink exists first and forwards
+/// to the port as soon as that is bound.
+class late_sink : public client_sink {
+public:
+  void attach(client_sink* to) { to_.store(to); }
+  void send(api::reply message) override {
+    if (auto* to = to_.load())
+      to->send(std::move(message));
+  }
+  void watch(const std::string& route) override {
+    if (auto* to = to_.load())
+      to->watch(route);
+  }
+  void unwatch(const std::string& route) override {
+    if (auto* to = to_.load())
+      to->unwatch(route);
+  }
+
+private:
+  std::atomic<client_sink*> to_{nullptr};
+};
+
+result<node_memory> remember(journal& from, store& placements) {
+  node_memory out;
+  auto oldest = wall_clock_ms()
+                - std::chrono::milliseconds(history_kept).count();
+  if (auto done = from.expire(oldest); !done)
+    return tl::unexpected<failure>(done.error());
+  auto live = from.sandboxes();
+  auto gone = from.destroyed();
+  auto execs = from.execs();
+  auto placed = placements.list("placements/");
+  if (!live)
+    return tl::unexpected<failure>(live.error());
+  if (!gone)
+    return tl::unexpected<failure>(gone.error());
+  if (!execs)
+    return tl::unexpected<failure>(execs.error());
+  if (!placed)
+    return tl::unexpected<failure>(placed.error());
+  for (const auto* group : {&*live, &*gone})
+    for (const auto& sandbox : *group) {
+      auto causes = from.causes(sandbox.id);
+      if (causes && !causes->empty())
+        out.last_causes[sandbox.id] = causes->back();
+    }
+  out.sandboxes = std::move(*live);
+  out.destroyed = std::move(*gone);
+  out.execs = std::move(*execs);
+  out.placements = std::move(*placed);
+  return out;
+}
+
+class running_node : public node {
+public:
+  ~running_node() override { running_node::stop(); }
+
+  std::string metrics_address() const override {
+    return exposer_->listen_address();
+  }
+  const std::string& name() const override { return context_->node; }
+
+  result<void> begin(const node_config& config,
+                     std::function<void()> request_stop);
+  void stop() override;
+
+private:
+  std::unique_ptr<data_directory> directory_;
+  std::shared_ptr<runtime> driver_;
+  std::shared_ptr<prometheus_exposer> exposer_;
+  std::shared_ptr<late_sink> sink_ = std::make_shared<late_sink>();
+  std::shared_ptr<agent_port> agents_;
+  std::unique_ptr<caf::actor_system_config> system_config_;
+  std::unique_ptr<caf::actor_system> system_;
+  std::shared_ptr<const node_context> context_;
+  std::unique_ptr<client_port> port_;
+  supervisor_actor supervisor_;
+  entrypoint_actor entrypoint_;
+  bool stopped_ = false;
+};
+
+result<void> running_node::begin(const node_config& config,
+                                 std::function<void()> request_stop) {
+  // The lock comes before everything that a second daemon could disturb.
+  auto directory = data_directory::open(config.data_dir, config.run_dir);
+  if (!directory)
+    return tl::unexpected<failure>(directory.error());
+  directory_ = std::move(*directory);
+  auto context = std::make_shared<node_context>();
+  context->node_id = directory_->node_id();
+  context->node = config.node_name.empty() ? context->node_id
+                                           : config.node_name;
+  context->version = CAGED_VERSION;
+  context->total = {config.cpus, config.memory_mb, config.disk_gb};
+  context->heartbeat_interval = config.heartbeat_interval;
+  context->metrics_interval = config.metrics_interval;
+  context->failed_retention = config.failed_retention;
+  context->request_stop = std::move(request_stop);
+
+  auto driver = make_driver(config, context->node_id, context->cgroups);
+  if (!driver)
+    return tl::unexpected<failure>(driver.error());
+  driver_ = std::move(*driver);
+  if (auto able = driver_->check(); !able)
+    return able;
+  context->driver = driver_;
+
+  auto store = open_sqlite_store(config.data_dir / "store.db");
+  if (!store)
+    return tl::unexpected<failure>(store.error());
+  context->store = std::move(*store);
+  auto journal = open_journal(config.data_dir / "journal.db");
+  if (!journal)
+    return tl::unexpected<failure>(journal.error());
+  context->journal = std::move(*journal);
+  context->logs = make_file_exec_logs(config.data_dir / "exec-logs");
+
+  auto exposer = prometheus_exposer::open(
+    config.metrics_address, context->node, context->version,
+    driver_->capabilities().name + " " + driver_->capabilities().version);
+  if (!exposer)
+    return tl::unexpected<failure>(exposer.error());
+  exposer_ = std::move(*exposer);
+  context->metrics = exposer_;
+  agents_ = make_asio_agent_port();
+  context->agents = agents_;
+  context->clients = sink_;
+
+  auto memory = remember(*context->journal, *context->store);
+  if (!memory)
+    return tl::unexpected<failure>(memory.error());
+
+  system_config_ = std::make_unique<caf::actor_system_config>();
+  system_config_->set("scheduler.max-threads", actor_threads);
+  system_config_->add_error_category(caf::atom("caged"), render_error);
+  system_ = std::make_unique<caf::actor_system>(*system_config_);
+  std::vector<worker_actor> workers;
+  for (unsigned i = 0; i < config.max_starts; ++i)
+    workers.push_back(system_->spawn<caf::detached>(worker));
+  context->driver_workers = system_->spawn(worker_pool, std::move(workers));
+  context->records = system_->spawn<caf::detached>(worker);
+  context_ = context;
+
+  supervisor_ = system_->spawn(supervisor, context_, std::move(*memory));
+  entrypoint_ = system_->spawn(entrypoint, context_, supervisor_);
+  driver_->on_exit([to = supervisor_](exit_report report) {
+    caf::anon_send(to, std::move(report));
+  });
+  driver_->on_oom([to = supervisor_](std::string id, std::uint64_t kills) {
+    caf::anon_send(to, atom::oom::value, std::move(id), kills);
+  });
+
+  client_port_options options;
+  options.endpoint = config.client_endpoint;
+  auto port = client_port::open(
+    options,
+    [to = entrypoint_](api::request request) {
+      caf::anon_send(
+        to, request_ptr{std::make_shared<const api::request>(
+              std::move(request))});
+    },
+    [to = entrypoint_](std::string route) {
+      caf::anon_send(to, atom::gone::value, std::move(route));
+    });
+  if (!port)
+    return tl::unexpected<failure>(port.error());
+  port_ = std::move(*port);
+  sink_->attach(port_.get());
+  // Re-adoption comes last, when there is nothing left that could refuse to
+  // start.
+  caf::anon_send(supervisor_, atom::start::value);
+
+  std::ofstream{config.run_dir / "metrics-address", std::ios::trunc}
+    << exposer_->listen_address() << '\n';
+  return {};
+}
+
+void running_node::stop() {
+  if (stopped_)
+    return;
+  stopped_ = true;
+  // Nobody new first, then the actors, then what they stand on.
+  if (port_)
+    port_->stop();
+  if (system_) {
+    caf::anon_send(entrypoint_, atom::stop::value);
+    caf::anon_send(supervisor_, atom::stop::value);
+    entrypoint_ = entrypoint_actor{};
+    supervisor_ = supervisor_actor{};
+    if (context_) {
+      caf::anon_send(context_->driver_workers, atom::stop::value);
+      caf::anon_send(context_->records, atom::stop::value);
+    }
+    if (driver_) {
+      driver_->on_exit(nullptr);
+      driver_->on_oom(nullptr);
+    }
+    system_->await_all_actors_done();
+  }
+  sink_->attach(nullptr);
+  port_.reset();
+  context_.reset();
+  agents_.reset();
+  system_.reset();
+}
+
+} // namespace
+
+result<std::unique_ptr<node>> node::start(const node_config& config,
+                                          std::function<void()> request_stop) {
+  auto made = std::make_unique<running_node>();
+  if (auto done = made->begin(config, std::move(request_stop)); !done)
+    return tl::unexpected<failure>(done.error());
+  return std::unique_ptr<node>{std::move(made)};
+}
+
+} // namespace caged
