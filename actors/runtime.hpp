@@ -130,6 +130,14 @@ public:
   /// Called once before any start. The handler runs on a thread of the
   /// driver's and must not block.
   virtual void on_exit(exit_handler handler) = 0;
+
+  /// As on_exit, for kills that the init survives: called with the sandbox's
+  /// id and the number of oom kills so far, soon after the kernel counted one.
+  /// An empty handler takes the earlier one away and returns when no call of it
+  /// is under way. Drivers that see no such thing keep this one.
+  virtual void on_oom(std::function<void(std::string, std::uint64_t)> handler) {
+    static_cast<void>(handler);
+  }
 };
 
 } // namespace caged
