@@ -1,0 +1,283 @@
+#include "nodes/sqlite_journal.hpp"
+
+#include <mutex>
+
+#include "nodes/spec_json.hpp"
+#include "nodes/sqlite_database.hpp"
+
+namespace caged {
+
+namespace {
+
+using statement = sqlite_database::statement;
+using transaction = sqlite_database::transaction;
+
+constexpr int schema_version = 1;
+constexpr const char* schema = R"(
+CREATE TABLE sandboxes (
+  id TEXT PRIMARY KEY, owner TEXT NOT NULL, request_id TEXT NOT NULL,
+  digest INTEGER NOT NULL, spec TEXT NOT NULL, state INTEGER NOT NULL,
+  created_ms INTEGER NOT NULL, changed_ms INTEGER NOT NULL,
+  slot INTEGER NOT NULL, pid INTEGER NOT NULL, start_time INTEGER NOT NULL,
+  agent_boot TEXT NOT NULL, agent_version TEXT NOT NULL,
+  init_state INTEGER NOT NULL, disk_kept INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE causes (
+  sandbox TEXT NOT NULL, time_ms INTEGER NOT NULL, from_state INTEGER NOT NULL,
+  to_state INTEGER NOT NULL, who TEXT NOT NULL, text TEXT NOT NULL
+);
+CREATE INDEX causes_by_sandbox ON causes (sandbox);
+CREATE TABLE leases (
+  sandbox TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL,
+  PRIMARY KEY (kind, name)
+) WITHOUT ROWID;
+CREATE INDEX leases_by_sandbox ON leases (sandbox);
+CREATE TABLE execs (
+  exec TEXT PRIMARY KEY, sandbox TEXT NOT NULL, caller TEXT NOT NULL,
+  digest INTEGER NOT NULL, started_ms INTEGER NOT NULL,
+  detached INTEGER NOT NULL
+) WITHOUT ROWID;
+)";
+
+/// A tenant's misbehaviour is recorded too: its history is bounded, the first
+/// causes and the newest are kept.
+constexpr int causes_max = 500;
+
+phase to_phase(std::int64_t value) {
+  return value >= 1 && value <= 8 ? static_cast<phase>(value) : phase::failed;
+}
+
+class sqlite_journal : public journal {
+public:
+  explicit sqlite_journal(const std::filesystem::path& file)
+    : db_{file, sqlite_database::durability::full},
+      quick_{file, sqlite_database::durability::process} {
+    db_.schema(schema_version, schema);
+  }
+
+  result<void> create(const sandbox_record& sandbox,
+                      const std::vector<lease>& leases,
+                      const cause& why) override {
+    return change([&] {
+      put(sandbox);
+      for (const auto& item : leases) {
+        statement add{db_, "INSERT OR REPLACE INTO leases VALUES (?, ?, ?)"};
+        add.bind(sandbox.id).bind(item.kind).bind(item.name).step();
+      }
+      append(sandbox.id, why);
+    });
+  }
+
+  result<void> transition(const sandbox_record& sandbox,
+                          const cause& why) override {
+    return change([&] {
+      put(sandbox);
+      append(sandbox.id, why);
+    });
+  }
+
+  result<void> release(const sandbox_record& sandbox, const cause& why,
+                       const std::vector<lease>& kept) override {
+    return change([&] {
+      put(sandbox);
+      append(sandbox.id, why);
+      statement clear{db_, "DELETE FROM leases WHERE sandbox = ?"};
+      clear.bind(sandbox.id).step();
+      for (const auto& item : kept) {
+        statement add{db_, "INSERT OR REPLACE INTO leases VALUES (?, ?, ?)"};
+        add.bind(sandbox.id).bind(item.kind).bind(item.name).step();
+      }
+      statement execs{db_, "DELETE FROM execs WHERE sandbox = ?"};
+      execs.bind(sandbox.id).step();
+    });
+  }
+
+  result<std::vector<sandbox_record>> sandboxes() override {
+    return select("state != 6");
+  }
+  result<std::vector<sandbox_record>> destroyed() override {
+    return select("state = 6");
+  }
+
+  result<std::vector<cause>> causes(const std::string& id) override {
+    std::lock_guard guard{mutex_};
+    return guarded([&]() -> result<std::vector<cause>> {
+      statement read{db_, "SELECT time_ms, from_state, to_state, who, text FROM "
+                          "causes WHERE sandbox = ? ORDER BY rowid"};
+      read.bind(id);
+      std::vector<cause> out;
+      while (read.step())
+        out.push_back({read.number(0), to_phase(read.number(1)),
+                       to_phase(read.number(2)), read.text(3), read.text(4)});
+      return out;
+    });
+  }
+
+  result<std::vector<std::pair<std::string, lease>>> leases() override {
+    std::lock_guard guard{mutex_};
+    return guarded(
+      [&]() -> result<std::vector<std::pair<std::string, lease>>> {
+        statement read{db_, "SELECT sandbox, kind, name FROM leases"};
+        std::vector<std::pair<std::string, lease>> out;
+        while (read.step())
+          out.push_back({read.text(0), {read.text(1), read.text(2)}});
+        return out;
+      });
+  }
+
+  result<void> expire(std::int64_t before_ms) override {
+    return change([&] {
+      statement causes{db_,
+                       "DELETE FROM causes WHERE sandbox IN (SELECT id FROM "
+                       "sandboxes WHERE state = 6 AND changed_ms < ?)"};
+      causes.bind(before_ms).step();
+      statement gone{
+        db_, "DELETE FROM sandboxes WHERE state = 6 AND changed_ms < ?"};
+      gone.bind(before_ms).step();
+    });
+  }
+
+  result<void> put_exec(const exec_record& exec) override {
+    std::lock_guard guard{mutex_};
+    return guarded([&]() -> result<void> {
+      statement add{quick_,
+                    "INSERT OR REPLACE INTO execs VALUES (?, ?, ?, ?, ?, ?)"};
+      add.bind(exec.exec)
+        .bind(exec.sandbox)
+        .bind(exec.caller)
+        .bind(static_cast<std::int64_t>(exec.digest))
+        .bind(exec.started_ms)
+        .bind(std::int64_t{exec.detached})
+        .step();
+      return {};
+    });
+  }
+
+  result<void> drop_exec(const std::string& exec) override {
+    std::lock_guard guard{mutex_};
+    return guarded([&]() -> result<void> {
+      statement drop{quick_, "DELETE FROM execs WHERE exec = ?"};
+      drop.bind(exec).step();
+      return {};
+    });
+  }
+
+  result<std::vector<exec_record>> execs() override {
+    std::lock_guard guard{mutex_};
+    return guarded([&]() -> result<std::vector<exec_record>> {
+      statement read{quick_, "SELECT exec, sandbox, caller, digest, started_ms, "
+                             "detached FROM execs"};
+      std::vector<exec_record> out;
+      while (read.step()) {
+        exec_record item;
+        item.exec = read.text(0);
+        item.sandbox = read.text(1);
+        item.caller = read.text(2);
+        item.digest = static_cast<std::uint64_t>(read.number(3));
+        item.started_ms = read.number(4);
+        item.detached = read.number(5) != 0;
+        out.push_back(std::move(item));
+      }
+      return out;
+    });
+  }
+
+private:
+  template <class Work>
+  result<void> change(Work work) {
+    std::lock_guard guard{mutex_};
+    return guarded([&]() -> result<void> {
+      transaction all{db_};
+      work();
+      all.commit();
+      return {};
+    });
+  }
+
+  void put(const sandbox_record& s) {
+    statement write{db_, "INSERT OR REPLACE INTO sandboxes VALUES (?, ?, ?, ?, "
+                         "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
+    write.bind(s.id)
+      .bind(s.owner)
+      .bind(s.request_id)
+      .bind(static_cast<std::int64_t>(s.digest))
+      .bind(spec_to_json(s.spec))
+      .bind(static_cast<std::int64_t>(s.state))
+      .bind(s.created_ms)
+      .bind(s.changed_ms)
+      .bind(std::int64_t{s.slot})
+      .bind(std::int64_t{s.process.pid})
+      .bind(static_cast<std::int64_t>(s.process.start_time))
+      .bind(s.agent_boot)
+      .bind(s.agent_version)
+      .bind(std::int64_t{s.init_state})
+      .bind(std::int64_t{s.disk_kept})
+      .step();
+  }
+
+  void append(const std::string& id, const cause& why) {
+    statement add{db_, "INSERT INTO causes VALUES (?, ?, ?, ?, ?, ?)"};
+    add.bind(id)
+      .bind(why.time_ms)
+      .bind(static_cast<std::int64_t>(why.from))
+      .bind(static_cast<std::int64_t>(why.to))
+      .bind(why.who)
+      .bind(why.text)
+      .step();
+    statement trim{
+      db_, "DELETE FROM causes WHERE sandbox = ?1 AND rowid IN (SELECT rowid "
+           "FROM causes WHERE sandbox = ?1 ORDER BY rowid LIMIT 1 OFFSET 10) "
+           "AND (SELECT count(*) FROM causes WHERE sandbox = ?1) > ?2"};
+    trim.bind(id).bind(std::int64_t{causes_max}).step();
+  }
+
+  result<std::vector<sandbox_record>> select(const std::string& where) {
+    std::lock_guard guard{mutex_};
+    return guarded([&]() -> result<std::vector<sandbox_record>> {
+      statement read{db_, "SELECT id, owner, request_id, digest, spec, state, "
+                          "created_ms, changed_ms, slot, pid, start_time, "
+                          "agent_boot, agent_version, init_state, disk_kept "
+                          "FROM sandboxes WHERE "
+                            + where + " ORDER BY created_ms, id"};
+      std::vector<sandbox_record> out;
+      while (read.step()) {
+        sandbox_record s;
+        s.id = read.text(0);
+        s.owner = read.text(1);
+        s.request_id = read.text(2);
+        s.digest = static_cast<std::uint64_t>(read.number(3));
+        auto spec = spec_from_json(read.text(4));
+        if (!spec)
+          return fail(spec.error().code, s.id + ": " + spec.error().message);
+        s.spec = std::move(*spec);
+        s.state = to_phase(read.number(5));
+        s.created_ms = read.number(6);
+        s.changed_ms = read.number(7);
+        s.slot = static_cast<std::uint32_t>(read.number(8));
+        s.process.pid = static_cast<std::int32_t>(read.number(9));
+        s.process.start_time = static_cast<std::uint64_t>(read.number(10));
+        s.agent_boot = read.text(11);
+        s.agent_version = read.text(12);
+        s.init_state = static_cast<int>(read.number(13));
+        s.disk_kept = read.number(14) != 0;
+        out.push_back(std::move(s));
+      }
+      return out;
+    });
+  }
+
+  std::mutex mutex_;
+  sqlite_database db_;    // durable
+  sqlite_database quick_; // execs
+};
+
+} // namespace
+
+result<std::unique_ptr<journal>>
+open_journal(const std::filesystem::path& file) {
+  return guarded([&]() -> result<std::unique_ptr<journal>> {
+    return std::unique_ptr<journal>{std::make_unique<sqlite_journal>(file)};
+  });
+}
+
+} // namespace caged
