@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include <google/protobuf/stubs/logging.h>
+
 #include "messages/proto/caged.pb.h"
 #include "messages/text.hpp"
 
@@ -53,7 +55,8 @@ std::string uuid_text(const std::string& bytes) {
   return out;
 }
 
-// -- to the wire ---------------------------------------------------------------
+// -- to the wire
+// ---------------------------------------------------------------
 
 void fill(v1::SandboxSpec* to, const sandbox_spec& from) {
   to->set_name(from.name);
@@ -136,35 +139,39 @@ void fill(v1::Envelope& to, const exec& from) {
 
 void fill_request(v1::Envelope& to, const request_body& body) {
   std::visit(
-    overloaded{
-      [&](const hello& b) { to.mutable_hello()->set_client(b.client); },
-      [&](const up& b) { fill(to.mutable_up()->mutable_spec(), b.spec); },
-      [&](const list& b) {
-        to.mutable_list()->set_all_owners(b.all_owners);
-        to.mutable_list()->set_destroyed(b.destroyed);
-        to.mutable_list()->mutable_labels()->insert(b.labels.begin(),
-                                                    b.labels.end());
+      overloaded{
+          [&](const hello& b) { to.mutable_hello()->set_client(b.client); },
+          [&](const up& b) { fill(to.mutable_up()->mutable_spec(), b.spec); },
+          [&](const list& b) {
+            to.mutable_list()->set_all_owners(b.all_owners);
+            to.mutable_list()->set_destroyed(b.destroyed);
+            to.mutable_list()->mutable_labels()->insert(b.labels.begin(),
+                                                        b.labels.end());
+          },
+          [&](const get& b) { to.mutable_get()->set_sandbox(b.sandbox); },
+          [&](const destroy& b) {
+            to.mutable_destroy()->set_sandbox(b.sandbox);
+          },
+          [&](const logs& b) {
+            to.mutable_logs()->set_sandbox(b.sandbox);
+            to.mutable_logs()->set_source(b.source);
+          },
+          [&](const why& b) { to.mutable_why()->set_sandbox(b.sandbox); },
+          [&](const node_status&) { to.mutable_node_status(); },
+          [&](const node_audit&) { to.mutable_node_audit(); },
+          [&](const node_shutdown& b) {
+            to.mutable_node_shutdown()->set_destroy_all(b.destroy_all);
+          },
+          [&](const exec_signal& b) {
+            to.mutable_signal()->set_number(b.number);
+          },
+          [&](const exec_resize& b) {
+            to.mutable_resize()->set_rows(b.rows);
+            to.mutable_resize()->set_cols(b.cols);
+          },
+          [&](const auto& b) { fill(to, b); },
       },
-      [&](const get& b) { to.mutable_get()->set_sandbox(b.sandbox); },
-      [&](const destroy& b) { to.mutable_destroy()->set_sandbox(b.sandbox); },
-      [&](const logs& b) {
-        to.mutable_logs()->set_sandbox(b.sandbox);
-        to.mutable_logs()->set_source(b.source);
-      },
-      [&](const why& b) { to.mutable_why()->set_sandbox(b.sandbox); },
-      [&](const node_status&) { to.mutable_node_status(); },
-      [&](const node_audit&) { to.mutable_node_audit(); },
-      [&](const node_shutdown& b) {
-        to.mutable_node_shutdown()->set_destroy_all(b.destroy_all);
-      },
-      [&](const exec_signal& b) { to.mutable_signal()->set_number(b.number); },
-      [&](const exec_resize& b) {
-        to.mutable_resize()->set_rows(b.rows);
-        to.mutable_resize()->set_cols(b.cols);
-      },
-      [&](const auto& b) { fill(to, b); },
-    },
-    body);
+      body);
 }
 
 void fill(v1::Envelope& to, const get_reply& from) {
@@ -219,77 +226,79 @@ void fill(v1::Envelope& to, const node_status_reply& from) {
 }
 
 void fill_reply(v1::Envelope& to, const reply_body& body) {
-  std::visit(
-    overloaded{
-      [&](const hello_reply& b) {
-        auto* out = to.mutable_hello_reply();
-        out->set_protocol(static_cast<std::uint32_t>(b.protocol));
-        out->set_version(b.version);
-        out->set_node(b.node);
-        out->set_caller(b.caller);
-      },
-      [&](const up_progress& b) { to.mutable_up_progress()->set_step(b.step); },
-      [&](const up_reply& b) {
-        fill(to.mutable_up_reply()->mutable_sandbox(), b.sandbox);
-      },
-      [&](const list_reply& b) {
-        auto* out = to.mutable_list_reply();
-        for (const auto& sandbox : b.sandboxes)
-          fill(out->add_sandboxes(), sandbox);
-      },
-      [&](const exec_started& b) {
-        auto* out = to.mutable_exec_started();
-        out->set_sandbox(b.sandbox);
-        out->set_pid(b.pid);
-        out->set_created(b.created);
-      },
-      [&](const exec_exit& b) {
-        auto* out = to.mutable_exec_exit();
-        out->set_code(b.code);
-        out->set_signal(b.signal);
-        out->set_reason(b.reason);
-      },
-      [&](const destroy_reply& b) {
-        to.mutable_destroy_reply()->set_id(b.id);
-        to.mutable_destroy_reply()->set_was_there(b.was_there);
-      },
-      [&](const log_chunk& b) {
-        to.mutable_log_chunk()->set_bytes(b.bytes);
-        to.mutable_log_chunk()->set_last(b.last);
-      },
-      [&](const why_reply& b) {
-        auto* out = to.mutable_why_reply();
-        out->set_id(b.id);
-        for (const auto& item : b.causes)
-          fill(out->add_causes(), item);
-      },
-      [&](const audit_reply& b) {
-        auto* out = to.mutable_audit_reply();
-        for (const auto& row : b.rows) {
-          auto* r = out->add_rows();
-          r->set_kind(row.kind);
-          r->set_name(row.name);
-          r->set_sandbox(row.sandbox);
-          r->set_verdict(row.verdict);
-        }
-      },
-      [&](const shutdown_reply& b) {
-        to.mutable_shutdown_reply()->set_destroyed(b.destroyed);
-      },
-      [&](const error_reply& b) {
-        auto* out = to.mutable_error();
-        out->set_code(std::string{to_string(b.why.code)});
-        out->set_message(b.why.message);
-        out->set_hint(b.why.hint);
-        out->set_sandbox(b.sandbox);
-        out->set_node(b.node);
-      },
-      [&](const auto& b) { fill(to, b); },
-    },
-    body);
+  std::visit(overloaded{
+                 [&](const hello_reply& b) {
+                   auto* out = to.mutable_hello_reply();
+                   out->set_protocol(static_cast<std::uint32_t>(b.protocol));
+                   out->set_version(b.version);
+                   out->set_node(b.node);
+                   out->set_caller(b.caller);
+                 },
+                 [&](const up_progress& b) {
+                   to.mutable_up_progress()->set_step(b.step);
+                 },
+                 [&](const up_reply& b) {
+                   fill(to.mutable_up_reply()->mutable_sandbox(), b.sandbox);
+                 },
+                 [&](const list_reply& b) {
+                   auto* out = to.mutable_list_reply();
+                   for (const auto& sandbox : b.sandboxes)
+                     fill(out->add_sandboxes(), sandbox);
+                 },
+                 [&](const exec_started& b) {
+                   auto* out = to.mutable_exec_started();
+                   out->set_sandbox(b.sandbox);
+                   out->set_pid(b.pid);
+                   out->set_created(b.created);
+                 },
+                 [&](const exec_exit& b) {
+                   auto* out = to.mutable_exec_exit();
+                   out->set_code(b.code);
+                   out->set_signal(b.signal);
+                   out->set_reason(b.reason);
+                 },
+                 [&](const destroy_reply& b) {
+                   to.mutable_destroy_reply()->set_id(b.id);
+                   to.mutable_destroy_reply()->set_was_there(b.was_there);
+                 },
+                 [&](const log_chunk& b) {
+                   to.mutable_log_chunk()->set_bytes(b.bytes);
+                   to.mutable_log_chunk()->set_last(b.last);
+                 },
+                 [&](const why_reply& b) {
+                   auto* out = to.mutable_why_reply();
+                   out->set_id(b.id);
+                   for (const auto& item : b.causes)
+                     fill(out->add_causes(), item);
+                 },
+                 [&](const audit_reply& b) {
+                   auto* out = to.mutable_audit_reply();
+                   for (const auto& row : b.rows) {
+                     auto* r = out->add_rows();
+                     r->set_kind(row.kind);
+                     r->set_name(row.name);
+                     r->set_sandbox(row.sandbox);
+                     r->set_verdict(row.verdict);
+                   }
+                 },
+                 [&](const shutdown_reply& b) {
+                   to.mutable_shutdown_reply()->set_destroyed(b.destroyed);
+                 },
+                 [&](const error_reply& b) {
+                   auto* out = to.mutable_error();
+                   out->set_code(std::string{to_string(b.why.code)});
+                   out->set_message(b.why.message);
+                   out->set_hint(b.why.hint);
+                   out->set_sandbox(b.sandbox);
+                   out->set_node(b.node);
+                 },
+                 [&](const auto& b) { fill(to, b); },
+             },
+             body);
 }
 
-// -- from the wire ---------------------------------------------------------------
+// -- from the wire
+// ---------------------------------------------------------------
 
 phase read_phase(int value) {
   return value >= 1 && value <= 8 ? static_cast<phase>(value) : phase::lost;
@@ -310,8 +319,8 @@ sandbox_spec read_spec(const v1::SandboxSpec& from) {
   out.disk_gb = from.disk_gb();
   out.pids = from.pids();
   out.network = from.network() >= 1 && from.network() <= 3
-                  ? static_cast<network_mode>(from.network())
-                  : network_mode::none;
+                    ? static_cast<network_mode>(from.network())
+                    : network_mode::none;
   out.env = read_map(from.env());
   out.labels = read_map(from.labels());
   out.workdir = from.workdir();
@@ -347,9 +356,9 @@ std::optional<channel> read_channel(int value) {
 
 tl::unexpected<failure> too_long(const char* what, std::size_t is,
                                  std::size_t most) {
-  return fail(ec::too_large, std::string{what} + " has "
-                               + std::to_string(is) + " bytes; the most is "
-                               + std::to_string(most));
+  return fail(ec::too_large, std::string{what} + " has " + std::to_string(is)
+                                 + " bytes; the most is "
+                                 + std::to_string(most));
 }
 
 constexpr std::size_t reference_max = 255;
@@ -379,9 +388,9 @@ result<exec> read_exec(const v1::Exec& from) {
                 "put it behind --: caged exec ID -- ls -l");
   if (out.argv.size() > limits::argv_max)
     return fail(ec::too_large, "the command has "
-                                 + std::to_string(out.argv.size())
-                                 + " arguments; the most is "
-                                 + std::to_string(limits::argv_max));
+                                   + std::to_string(out.argv.size())
+                                   + " arguments; the most is "
+                                   + std::to_string(limits::argv_max));
   std::size_t bytes = 0;
   for (const auto& arg : out.argv) {
     bytes += arg.size() + 1;
@@ -399,16 +408,16 @@ result<exec> read_exec(const v1::Exec& from) {
                                  "text");
   if (out.env.size() > limits::env_max)
     return fail(ec::too_large, "the environment has "
-                                 + std::to_string(out.env.size())
-                                 + " variables; the most is "
-                                 + std::to_string(limits::env_max));
+                                   + std::to_string(out.env.size())
+                                   + " variables; the most is "
+                                   + std::to_string(limits::env_max));
   bytes = 0;
   for (const auto& [key, value] : out.env) {
     bytes += key.size() + value.size() + 2;
     if (key.empty() || key.find('=') != std::string::npos || has_nul(key)
         || has_nul(value))
-      return fail(ec::bad_request, caged::quoted(key)
-                                     + " is no name of a variable");
+      return fail(ec::bad_request,
+                  caged::quoted(key) + " is no name of a variable");
   }
   if (bytes > limits::env_bytes_max)
     return too_long("the environment", bytes, limits::env_bytes_max);
@@ -420,8 +429,7 @@ result<exec> read_exec(const v1::Exec& from) {
   out.cols = size(from.cols());
   out.wants_stdin = from.wants_stdin();
   constexpr std::uint64_t longest = 1000ULL * 3600 * 24 * 365;
-  out.timeout
-    = std::chrono::milliseconds(std::min(from.timeout_ms(), longest));
+  out.timeout = std::chrono::milliseconds(std::min(from.timeout_ms(), longest));
   out.stdout_offset = from.stdout_offset();
   out.stderr_offset = from.stderr_offset();
   out.stdout_credit = from.stdout_credit();
@@ -439,32 +447,31 @@ template <class Body>
 result<Body> read_stream(v1::Envelope& from) {
   std::optional<channel> on;
   switch (from.body_case()) {
-    case v1::Envelope::kData: {
-      on = read_channel(from.data().channel());
-      if (!on)
-        break;
-      if (from.data().bytes().size() > limits::frame_max)
-        return too_long("a frame", from.data().bytes().size(),
-                        limits::frame_max);
-      stream_data out{*on, from.data().offset(), {}};
-      out.bytes = std::move(*from.mutable_data()->mutable_bytes());
-      return Body{std::move(out)};
-    }
-    case v1::Envelope::kAck:
-      if ((on = read_channel(from.ack().channel())))
-        return Body{stream_ack{*on, from.ack().offset()}};
+  case v1::Envelope::kData: {
+    on = read_channel(from.data().channel());
+    if (!on)
       break;
-    case v1::Envelope::kCredit:
-      if ((on = read_channel(from.credit().channel())))
-        return Body{stream_credit{*on, from.credit().limit()}};
-      break;
-    case v1::Envelope::kEof:
-      if ((on = read_channel(from.eof().channel())))
-        return Body{stream_eof{*on, from.eof().offset()}};
-      break;
-    default:
-      return fail(ec::malformed, "the message has no body that is known here",
-                  "client and node may be of different versions");
+    if (from.data().bytes().size() > limits::frame_max)
+      return too_long("a frame", from.data().bytes().size(), limits::frame_max);
+    stream_data out{*on, from.data().offset(), {}};
+    out.bytes = std::move(*from.mutable_data()->mutable_bytes());
+    return Body{std::move(out)};
+  }
+  case v1::Envelope::kAck:
+    if ((on = read_channel(from.ack().channel())))
+      return Body{stream_ack{*on, from.ack().offset()}};
+    break;
+  case v1::Envelope::kCredit:
+    if ((on = read_channel(from.credit().channel())))
+      return Body{stream_credit{*on, from.credit().limit()}};
+    break;
+  case v1::Envelope::kEof:
+    if ((on = read_channel(from.eof().channel())))
+      return Body{stream_eof{*on, from.eof().offset()}};
+    break;
+  default:
+    return fail(ec::malformed, "the message has no body that is known here",
+                "client and node may be of different versions");
   }
   return fail(ec::malformed, "a stream message names no channel");
 }
@@ -476,61 +483,60 @@ result<request_body> read_request_body(v1::Envelope& from) {
     return request_body{std::move(body)};
   };
   switch (from.body_case()) {
-    case v1::Envelope::kHello:
-      return request_body{hello{escape_text(from.hello().client(), 64)}};
-    case v1::Envelope::kUp: {
-      up out{read_spec(from.up().spec())};
-      if (from.up().spec().network() < 1 || from.up().spec().network() > 3)
-        return fail(ec::bad_request, "the network mode is unknown");
-      if (auto good = validate(out.spec); !good)
-        return tl::unexpected<failure>(good.error());
-      return request_body{std::move(out)};
-    }
-    case v1::Envelope::kList: {
-      if (static_cast<std::size_t>(from.list().labels().size())
-          > limits::labels_max)
-        return fail(ec::too_large, "too many labels");
-      return request_body{list{from.list().all_owners(),
-                               from.list().destroyed(),
-                               read_map(from.list().labels())}};
-    }
-    case v1::Envelope::kGet:
-      return named(get{from.get().sandbox()});
-    case v1::Envelope::kExec: {
-      auto out = read_exec(from.exec());
-      if (!out)
-        return tl::unexpected<failure>(out.error());
-      return request_body{std::move(*out)};
-    }
-    case v1::Envelope::kDestroy:
-      return named(destroy{from.destroy().sandbox()});
-    case v1::Envelope::kLogs:
-      return named(logs{from.logs().sandbox(), from.logs().source()});
-    case v1::Envelope::kWhy:
-      return named(why{from.why().sandbox()});
-    case v1::Envelope::kNodeStatus:
-      return request_body{node_status{}};
-    case v1::Envelope::kNodeAudit:
-      return request_body{node_audit{}};
-    case v1::Envelope::kNodeShutdown:
-      return request_body{node_shutdown{from.node_shutdown().destroy_all()}};
-    case v1::Envelope::kSignal:
-      if (from.signal().number() < 1 || from.signal().number() > 64)
-        return fail(ec::bad_request,
-                    "there is no signal "
+  case v1::Envelope::kHello:
+    return request_body{hello{escape_text(from.hello().client(), 64)}};
+  case v1::Envelope::kUp: {
+    up out{read_spec(from.up().spec())};
+    if (from.up().spec().network() < 1 || from.up().spec().network() > 3)
+      return fail(ec::bad_request, "the network mode is unknown");
+    if (auto good = validate(out.spec); !good)
+      return tl::unexpected<failure>(good.error());
+    return request_body{std::move(out)};
+  }
+  case v1::Envelope::kList: {
+    if (static_cast<std::size_t>(from.list().labels().size())
+        > limits::labels_max)
+      return fail(ec::too_large, "too many labels");
+    return request_body{list{from.list().all_owners(), from.list().destroyed(),
+                             read_map(from.list().labels())}};
+  }
+  case v1::Envelope::kGet:
+    return named(get{from.get().sandbox()});
+  case v1::Envelope::kExec: {
+    auto out = read_exec(from.exec());
+    if (!out)
+      return tl::unexpected<failure>(out.error());
+    return request_body{std::move(*out)};
+  }
+  case v1::Envelope::kDestroy:
+    return named(destroy{from.destroy().sandbox()});
+  case v1::Envelope::kLogs:
+    return named(logs{from.logs().sandbox(), from.logs().source()});
+  case v1::Envelope::kWhy:
+    return named(why{from.why().sandbox()});
+  case v1::Envelope::kNodeStatus:
+    return request_body{node_status{}};
+  case v1::Envelope::kNodeAudit:
+    return request_body{node_audit{}};
+  case v1::Envelope::kNodeShutdown:
+    return request_body{node_shutdown{from.node_shutdown().destroy_all()}};
+  case v1::Envelope::kSignal:
+    if (from.signal().number() < 1 || from.signal().number() > 64)
+      return fail(ec::bad_request,
+                  "there is no signal "
                       + std::to_string(from.signal().number()));
-      return request_body{exec_signal{from.signal().number()}};
-    case v1::Envelope::kResize: {
-      if (from.resize().rows() < 1 || from.resize().rows() > 10000
-          || from.resize().cols() < 1 || from.resize().cols() > 10000)
-        return fail(ec::bad_request, "a terminal has 1 to 10000 rows and "
-                                     "columns");
-      return request_body{
+    return request_body{exec_signal{from.signal().number()}};
+  case v1::Envelope::kResize: {
+    if (from.resize().rows() < 1 || from.resize().rows() > 10000
+        || from.resize().cols() < 1 || from.resize().cols() > 10000)
+      return fail(ec::bad_request, "a terminal has 1 to 10000 rows and "
+                                   "columns");
+    return request_body{
         exec_resize{static_cast<std::uint16_t>(from.resize().rows()),
                     static_cast<std::uint16_t>(from.resize().cols())}};
-    }
-    default:
-      return read_stream<request_body>(from);
+  }
+  default:
+    return read_stream<request_body>(from);
   }
 }
 
@@ -594,64 +600,76 @@ node_status_reply read_status(const v1::NodeStatusReply& from) {
 
 result<reply_body> read_reply_body(v1::Envelope& from) {
   switch (from.body_case()) {
-    case v1::Envelope::kError: {
-      const auto& e = from.error();
-      return reply_body{error_reply{
-        {ec_from_string(e.code()), e.message(), e.hint()}, e.sandbox(),
-        e.node()}};
-    }
-    case v1::Envelope::kHelloReply: {
-      const auto& h = from.hello_reply();
-      return reply_body{hello_reply{static_cast<int>(h.protocol()),
-                                    h.version(), h.node(), h.caller()}};
-    }
-    case v1::Envelope::kUpProgress:
-      return reply_body{up_progress{from.up_progress().step()}};
-    case v1::Envelope::kUpReply:
-      return reply_body{up_reply{read_info(from.up_reply().sandbox())}};
-    case v1::Envelope::kListReply: {
-      list_reply out;
-      for (const auto& sandbox : from.list_reply().sandboxes())
-        out.sandboxes.push_back(read_info(sandbox));
-      return reply_body{std::move(out)};
-    }
-    case v1::Envelope::kGetReply:
-      return reply_body{read_get_reply(from.get_reply())};
-    case v1::Envelope::kExecStarted: {
-      const auto& s = from.exec_started();
-      return reply_body{exec_started{s.sandbox(), s.pid(), s.created()}};
-    }
-    case v1::Envelope::kExecExit: {
-      const auto& e = from.exec_exit();
-      return reply_body{exec_exit{e.code(), e.signal(), e.reason()}};
-    }
-    case v1::Envelope::kDestroyReply:
-      return reply_body{destroy_reply{from.destroy_reply().id(),
-                                      from.destroy_reply().was_there()}};
-    case v1::Envelope::kLogChunk:
-      return reply_body{log_chunk{
-        std::move(*from.mutable_log_chunk()->mutable_bytes()),
-        from.log_chunk().last()}};
-    case v1::Envelope::kWhyReply: {
-      why_reply out{from.why_reply().id(), {}};
-      for (const auto& item : from.why_reply().causes())
-        out.causes.push_back(read_cause(item));
-      return reply_body{std::move(out)};
-    }
-    case v1::Envelope::kNodeStatusReply:
-      return reply_body{read_status(from.node_status_reply())};
-    case v1::Envelope::kAuditReply: {
-      audit_reply out;
-      for (const auto& row : from.audit_reply().rows())
-        out.rows.push_back(
-          {row.kind(), row.name(), row.sandbox(), row.verdict()});
-      return reply_body{std::move(out)};
-    }
-    case v1::Envelope::kShutdownReply:
-      return reply_body{shutdown_reply{from.shutdown_reply().destroyed()}};
-    default:
-      return read_stream<reply_body>(from);
+  case v1::Envelope::kError: {
+    const auto& e = from.error();
+    return reply_body{
+        error_reply{{ec_from_string(e.code()), e.message(), e.hint()},
+                    e.sandbox(),
+                    e.node()}};
   }
+  case v1::Envelope::kHelloReply: {
+    const auto& h = from.hello_reply();
+    return reply_body{hello_reply{static_cast<int>(h.protocol()), h.version(),
+                                  h.node(), h.caller()}};
+  }
+  case v1::Envelope::kUpProgress:
+    return reply_body{up_progress{from.up_progress().step()}};
+  case v1::Envelope::kUpReply:
+    return reply_body{up_reply{read_info(from.up_reply().sandbox())}};
+  case v1::Envelope::kListReply: {
+    list_reply out;
+    for (const auto& sandbox : from.list_reply().sandboxes())
+      out.sandboxes.push_back(read_info(sandbox));
+    return reply_body{std::move(out)};
+  }
+  case v1::Envelope::kGetReply:
+    return reply_body{read_get_reply(from.get_reply())};
+  case v1::Envelope::kExecStarted: {
+    const auto& s = from.exec_started();
+    return reply_body{exec_started{s.sandbox(), s.pid(), s.created()}};
+  }
+  case v1::Envelope::kExecExit: {
+    const auto& e = from.exec_exit();
+    return reply_body{exec_exit{e.code(), e.signal(), e.reason()}};
+  }
+  case v1::Envelope::kDestroyReply:
+    return reply_body{destroy_reply{from.destroy_reply().id(),
+                                    from.destroy_reply().was_there()}};
+  case v1::Envelope::kLogChunk:
+    return reply_body{
+        log_chunk{std::move(*from.mutable_log_chunk()->mutable_bytes()),
+                  from.log_chunk().last()}};
+  case v1::Envelope::kWhyReply: {
+    why_reply out{from.why_reply().id(), {}};
+    for (const auto& item : from.why_reply().causes())
+      out.causes.push_back(read_cause(item));
+    return reply_body{std::move(out)};
+  }
+  case v1::Envelope::kNodeStatusReply:
+    return reply_body{read_status(from.node_status_reply())};
+  case v1::Envelope::kAuditReply: {
+    audit_reply out;
+    for (const auto& row : from.audit_reply().rows())
+      out.rows.push_back(
+          {row.kind(), row.name(), row.sandbox(), row.verdict()});
+    return reply_body{std::move(out)};
+  }
+  case v1::Envelope::kShutdownReply:
+    return reply_body{shutdown_reply{from.shutdown_reply().destroyed()}};
+  default:
+    return read_stream<reply_body>(from);
+  }
+}
+
+/// Protobuf prints a line on stderr for every text that is no UTF-8: anybody
+/// could fill the log, and the error says it already.
+bool parse(v1::Envelope& to, std::string_view bytes) {
+  static const bool silent = [] {
+    google::protobuf::SetLogHandler(nullptr);
+    return true;
+  }();
+  return silent
+         && to.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
 }
 
 /// FNV-1a, 64 bits (draft-eastlake-fnv): tells a repeat from a conflict, not a
@@ -698,8 +716,8 @@ std::string encode(const request& message) {
   v1::Envelope out;
   out.set_request_id(uuid_bytes(message.id));
   out.set_remaining_ms(static_cast<std::uint32_t>(
-    std::clamp<std::int64_t>(message.remaining.count(), 0,
-                             std::numeric_limits<std::uint32_t>::max())));
+      std::clamp<std::int64_t>(message.remaining.count(), 0,
+                               std::numeric_limits<std::uint32_t>::max())));
   fill_request(out, message.body);
   return out.SerializeAsString();
 }
@@ -719,13 +737,13 @@ result<request> decode_request(std::string_view bytes, std::string* id) {
   if (bytes.size() > limits::envelope_max)
     return too_long("the message", bytes.size(), limits::envelope_max);
   v1::Envelope in;
-  if (!in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+  if (!parse(in, bytes))
     return fail(ec::malformed, "the message is no envelope of caged.v1",
                 "client and node may be of different versions");
   if (in.request_id().size() != 16)
     return fail(ec::malformed, "the request id has "
-                                 + std::to_string(in.request_id().size())
-                                 + " bytes, not the 16 of a UUID");
+                                   + std::to_string(in.request_id().size())
+                                   + " bytes, not the 16 of a UUID");
   request out;
   out.id = uuid_text(in.request_id());
   if (id)
@@ -744,7 +762,7 @@ result<request> decode_request(std::string_view bytes, std::string* id) {
 result<std::optional<reply>> decode_reply(std::string_view bytes) {
   v1::Envelope in;
   if (bytes.size() > static_cast<std::size_t>(std::numeric_limits<int>::max())
-      || !in.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())))
+      || !parse(in, bytes))
     return fail(ec::malformed, "the node's answer is no envelope of caged.v1",
                 "client and node may be of different versions");
   if (in.body_case() == v1::Envelope::BODY_NOT_SET)
@@ -755,7 +773,7 @@ result<std::optional<reply>> decode_reply(std::string_view bytes) {
   if (!body)
     return tl::unexpected<failure>(body.error());
   return std::optional<reply>{
-    reply{{}, uuid_text(in.request_id()), std::move(*body)}};
+      reply{{}, uuid_text(in.request_id()), std::move(*body)}};
 }
 
 } // namespace caged::api

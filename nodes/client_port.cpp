@@ -48,7 +48,8 @@ std::optional<unsigned> uid_of(const std::string& peer) {
     if (colon == std::string::npos)
       return {};
     field = peer.substr(colon + 1, end - colon - 1);
-    if (field.empty()
+    constexpr std::size_t longest = 10; // digits of 2^32
+    if (field.empty() || field.size() > longest
         || field.find_first_not_of("0123456789") != std::string::npos)
       return {};
     end = colon;
@@ -59,7 +60,7 @@ std::optional<unsigned> uid_of(const std::string& peer) {
 class router_port : public client_port {
 public:
   router_port(on_request request, on_gone gone)
-    : request_{std::move(request)}, gone_{std::move(gone)} {}
+      : request_{std::move(request)}, gone_{std::move(gone)} {}
   ~router_port() override {
     router_port::stop();
     if (wake_ >= 0)
@@ -138,30 +139,31 @@ result<void> router_port::bind(const client_port_options& options) {
   if (options.endpoint.rfind(scheme, 0) != 0)
     return fail(ec::bad_request,
                 "the client endpoint " + caged::quoted(options.endpoint)
-                  + " is not supported",
+                    + " is not supported",
                 "use ipc:// and a path");
   auto path = options.endpoint.substr(scheme.size());
   if (path.empty() || path[0] != '/'
       || path.size() >= sizeof(sockaddr_un::sun_path))
     return fail(ec::bad_request,
                 "the client endpoint's path " + caged::quoted(path)
-                  + " must be absolute and at most "
-                  + std::to_string(sizeof(sockaddr_un::sun_path) - 1)
-                  + " bytes long",
+                    + " must be absolute and at most "
+                    + std::to_string(sizeof(sockaddr_un::sun_path) - 1)
+                    + " bytes long",
                 "choose a shorter --run-dir");
   auto parent = std::filesystem::path{path}.parent_path();
   struct stat about {};
   if (::stat(parent.c_str(), &about) != 0)
-    return fail_errno(ec::io, "the directory " + parent.string()
-                                + " of the client endpoint cannot be used",
+    return fail_errno(ec::io,
+                      "the directory " + parent.string()
+                          + " of the client endpoint cannot be used",
                       errno);
   if (about.st_uid != ::geteuid() || (about.st_mode & 022) != 0)
     return fail(ec::denied,
                 "the directory " + parent.string()
-                  + " must belong to the daemon's user and be writable to "
-                    "nobody else",
+                    + " must belong to the daemon's user and be writable to "
+                      "nobody else",
                 "chown root: " + parent.string() + " && chmod 0750 "
-                  + parent.string());
+                    + parent.string());
   wake_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (wake_ < 0)
     return fail_errno(ec::io, "an eventfd cannot be made", errno);
@@ -175,8 +177,9 @@ result<void> router_port::bind(const client_port_options& options) {
     socket_.set(zmq::sockopt::linger, linger_ms);
     socket_.bind(options.endpoint);
   } catch (const zmq::error_t& e) {
-    return fail(ec::io, "the client endpoint " + options.endpoint
-                          + " cannot be bound: " + e.what(),
+    return fail(ec::io,
+                "the client endpoint " + options.endpoint
+                    + " cannot be bound: " + e.what(),
                 "is the directory writable, and nothing else there?");
   }
   // root and the group; without the group, root alone.
@@ -192,12 +195,12 @@ result<void> router_port::bind(const client_port_options& options) {
 void router_port::loop() {
   auto next_probe = std::chrono::steady_clock::now() + probe_interval;
   while (!stopping_) {
-    std::array<zmq::pollitem_t, 2> items
-      = {zmq::pollitem_t{socket_.handle(), 0, ZMQ_POLLIN, 0},
-         zmq::pollitem_t{nullptr, wake_, ZMQ_POLLIN, 0}};
+    std::array<zmq::pollitem_t, 2> items = {
+        zmq::pollitem_t{socket_.handle(), 0, ZMQ_POLLIN, 0},
+        zmq::pollitem_t{nullptr, wake_, ZMQ_POLLIN, 0}};
     auto now = std::chrono::steady_clock::now();
     auto wait = std::chrono::duration_cast<std::chrono::milliseconds>(
-      std::max<std::chrono::steady_clock::duration>(next_probe - now, 0ms));
+        std::max<std::chrono::steady_clock::duration>(next_probe - now, 0ms));
     if (!queues_.empty())
       wait = std::min<std::chrono::milliseconds>(wait, retry_interval);
     try {
@@ -250,7 +253,7 @@ void router_port::handle(std::string route, zmq::message_t& body) {
     return; // a probe
   std::string id;
   auto request = api::decode_request(
-    {static_cast<const char*>(body.data()), body.size()}, &id);
+      {static_cast<const char*>(body.data()), body.size()}, &id);
   if (request) {
     std::string peer;
     try {
@@ -267,22 +270,23 @@ void router_port::handle(std::string route, zmq::message_t& body) {
     }
     request = fail(ec::denied, "the kernel does not say who asks");
   }
-  deliver(route, api::encode(api::reply{
-                   route,
-                   id.empty() ? "00000000-0000-0000-0000-000000000000" : id,
-                   api::error_reply{request.error(), {}, {}}}));
+  deliver(route,
+          api::encode(api::reply{
+              route, id.empty() ? "00000000-0000-0000-0000-000000000000" : id,
+              api::error_reply{request.error(), {}, {}}}));
 }
 
 bool router_port::try_send(const std::string& route, const std::string& bytes,
                            bool& unreachable) {
   unreachable = false;
   try {
-    auto sent = socket_.send(zmq::buffer(route), zmq::send_flags::sndmore
-                                                   | zmq::send_flags::dontwait);
+    auto sent =
+        socket_.send(zmq::buffer(route),
+                     zmq::send_flags::sndmore | zmq::send_flags::dontwait);
     if (!sent)
       return false; // its pipe is full
     return socket_.send(zmq::buffer(bytes), zmq::send_flags::dontwait)
-      .has_value();
+        .has_value();
   } catch (const zmq::error_t& e) {
     unreachable = true; // EHOSTUNREACH: nobody has this route any more
     return false;
@@ -368,8 +372,8 @@ void router_port::probe() {
 result<std::unique_ptr<client_port>>
 client_port::open(const client_port_options& options, on_request request,
                   on_gone gone) {
-  auto made
-    = std::make_unique<router_port>(std::move(request), std::move(gone));
+  auto made =
+      std::make_unique<router_port>(std::move(request), std::move(gone));
   if (auto bound = made->bind(options); !bound)
     return tl::unexpected<failure>(bound.error());
   return std::unique_ptr<client_port>{std::move(made)};

@@ -1,0 +1,380 @@
+#include "cli/exec.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <memory>
+#include <thread>
+
+#include <fcntl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zmq.h>
+
+#include "cli/endpoint.hpp"
+#include "cli/exec_stream.hpp"
+#include "cli/terminal.hpp"
+#include "messages/text.hpp"
+
+namespace caged::cli {
+
+using namespace std::chrono_literals;
+using std::chrono::steady_clock;
+
+namespace {
+
+constexpr auto reopen_interval = 100ms;
+/// Messages taken before output is written: bounds what piles up.
+constexpr int burst = 64;
+
+/// stdout or stderr. Pipes and terminals are opened anew, because
+/// non-blocking is a property that all holders of a description share, the
+/// shell among them.
+class sink {
+public:
+  explicit sink(int fd) : fd_{fd} {
+    struct stat about {};
+    if (::fstat(fd, &about) != 0)
+      return;
+    regular_ = S_ISREG(about.st_mode);
+    if (S_ISFIFO(about.st_mode) || S_ISCHR(about.st_mode)) {
+      auto path = "/proc/self/fd/" + std::to_string(fd);
+      own_ = ::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+      if (own_ >= 0)
+        fd_ = own_;
+    }
+  }
+  ~sink() {
+    if (own_ >= 0)
+      ::close(own_);
+  }
+  sink(const sink&) = delete;
+  sink& operator=(const sink&) = delete;
+
+  int fd() const { return fd_; }
+
+  /// Bytes taken; 0 when it is full, -1 when nobody reads (errno).
+  ssize_t write(std::string_view bytes) {
+    // A description that may block takes PIPE_BUF bytes when poll says it is
+    // writable (pipe(7)).
+    auto most = own_ >= 0 || regular_
+                    ? bytes.size()
+                    : std::min<std::size_t>(bytes.size(), 4096);
+    auto n = ::write(fd_, bytes.data(), most);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+      return 0;
+    return n;
+  }
+  /// Whether a write would block without a poll first.
+  bool must_poll() const { return own_ < 0 && !regular_; }
+
+private:
+  int fd_;
+  int own_ = -1;
+  bool regular_ = false;
+};
+
+/// The signals that we pass on, as a descriptor; the mask is put back.
+class signals {
+public:
+  signals() {
+    sigset_t set;
+    ::sigemptyset(&set);
+    for (int number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGPIPE})
+      ::sigaddset(&set, number);
+    ::pthread_sigmask(SIG_BLOCK, &set, &before_);
+    ::sigdelset(&set, SIGPIPE); // write(2) says EPIPE
+    fd_ = ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+  }
+  ~signals() {
+    ::close(fd_);
+    // A pending SIGPIPE must not end us now: the exit code is the command's.
+    std::signal(SIGPIPE, SIG_IGN);
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  signals(const signals&) = delete;
+  signals& operator=(const signals&) = delete;
+
+  int fd() const { return fd_; }
+  /// 0 when none is there.
+  int next() const {
+    signalfd_siginfo info{};
+    return ::read(fd_, &info, sizeof info) == sizeof info
+               ? static_cast<int>(info.ssi_signo)
+               : 0;
+  }
+
+private:
+  int fd_ = -1;
+  sigset_t before_{};
+};
+
+class exec_run {
+public:
+  exec_run(std::string endpoint, api::exec what)
+      : endpoint_{std::move(endpoint)},
+        tty_{what.tty},
+        wants_stdin_{what.wants_stdin},
+        stream_{std::move(what)},
+        id_{make_uuid()} {}
+
+  result<int> run();
+
+private:
+  result<bool> reconnect();
+  result<void> receive();
+  void write_output(api::channel on, sink& to);
+  void read_stdin();
+  void take_signals();
+  void send(api::request_body body);
+  void send_outgoing();
+  void wait();
+
+  std::string endpoint_;
+  bool tty_;
+  bool wants_stdin_;
+  exec_stream stream_;
+  std::string id_;
+  std::unique_ptr<connection> node_;
+  signals signals_; // before raw_: it must see what would leave it raw
+  std::unique_ptr<raw_terminal> raw_;
+  sink out_{STDOUT_FILENO}, err_{STDERR_FILENO};
+  bool out_ready_ = true, err_ready_ = true;
+  bool stdin_ready_ = false, stdin_over_ = false;
+  steady_clock::time_point away_since_{};
+  bool ever_there_ = false;
+  int interrupts_ = 0;
+  steady_clock::time_point last_interrupt_{};
+  bool reader_gone_ = false;
+  std::optional<int> abandoned_; ///< signal that ends us without the node
+};
+
+void exec_run::send(api::request_body body) {
+  if (!node_)
+    return;
+  api::request message;
+  message.id = id_;
+  message.body = std::move(body);
+  node_->send(message);
+}
+
+void exec_run::send_outgoing() {
+  if (!node_)
+    return;
+  for (auto& body : stream_.outgoing())
+    send(std::move(body));
+}
+
+/// False: not yet, try again.
+result<bool> exec_run::reconnect() {
+  auto now = steady_clock::now();
+  auto opened = connection::open(endpoint_);
+  if (!opened) {
+    if (!ever_there_ || now - away_since_ > limits::reattach_grace)
+      return tl::unexpected<failure>(opened.error());
+    return false;
+  }
+  node_ = std::move(*opened);
+  ever_there_ = true;
+  send(stream_.attach());
+  if (tty_) {
+    auto [rows, cols] = terminal_size();
+    send(api::exec_resize{rows, cols});
+  }
+  return true;
+}
+
+result<void> exec_run::receive() {
+  for (int i = 0; i < burst; ++i) {
+    auto got = node_->receive();
+    if (!got)
+      return tl::unexpected<failure>(got.error());
+    if (!*got)
+      return {};
+    if ((*got)->id != id_)
+      continue;
+    auto* error = std::get_if<api::error_reply>(&(*got)->body);
+    // A daemon that is starting knows the sandbox but not yet its agent.
+    if (error && is_transient(error->why.code) && stream_.started()
+        && error->why.code != ec::superseded
+        && error->why.code != ec::agent_lost) {
+      node_.reset();
+      return {};
+    }
+    if (auto taken = stream_.take((*got)->body); !taken)
+      return taken;
+    if (stream_.started())
+      away_since_ = steady_clock::now();
+  }
+  return {};
+}
+
+void exec_run::write_output(api::channel on, sink& to) {
+  auto& ready = on == api::channel::out ? out_ready_ : err_ready_;
+  while (ready) {
+    auto bytes = stream_.pending(on);
+    if (bytes.empty())
+      return;
+    auto n = to.write(bytes);
+    if (n > 0) {
+      stream_.written(on, static_cast<std::size_t>(n));
+      if (to.must_poll())
+        ready = false;
+    } else if (n == 0) {
+      ready = false;
+    } else {
+      // Nobody reads any more: the command learns it as it would locally.
+      stream_.discard(on);
+      if (on == api::channel::out) {
+        if (!reader_gone_)
+          send(api::exec_signal{SIGPIPE});
+        reader_gone_ = true;
+        last_interrupt_ = steady_clock::now();
+      }
+    }
+  }
+}
+
+void exec_run::read_stdin() {
+  auto room = stream_.stdin_room();
+  if (!stdin_ready_ || stdin_over_ || room == 0)
+    return;
+  std::string bytes(room, '\0');
+  auto n = ::read(STDIN_FILENO, bytes.data(), bytes.size());
+  stdin_ready_ = false;
+  if (n > 0) {
+    bytes.resize(static_cast<std::size_t>(n));
+    stream_.stdin_bytes(std::move(bytes));
+  } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+    stdin_over_ = true;
+    stream_.stdin_end();
+  }
+}
+
+void exec_run::take_signals() {
+  constexpr auto repeat_time = 1s;
+  constexpr int patience = 3;
+  while (int number = signals_.next()) {
+    if (number == SIGWINCH) {
+      if (tty_) {
+        auto [rows, cols] = terminal_size();
+        send(api::exec_resize{rows, cols});
+      }
+      continue;
+    }
+    auto now = steady_clock::now();
+    interrupts_ = now - last_interrupt_ <= repeat_time ? interrupts_ + 1 : 1;
+    last_interrupt_ = now;
+    if (!node_ || !stream_.started()) {
+      abandoned_ = number; // nobody to pass it on to
+      return;
+    }
+    // A terminal's death reaches the shell inside as a hang-up.
+    if (tty_)
+      send(api::exec_signal{SIGHUP});
+    else
+      send(api::exec_signal{interrupts_ >= patience ? SIGKILL : number});
+    if (interrupts_ > patience)
+      abandoned_ = number; // the kill was not answered
+  }
+}
+
+void exec_run::wait() {
+  std::array<zmq_pollitem_t, 6> items{};
+  std::size_t count = 0;
+  auto add = [&](void* socket, int fd, short events) {
+    items[count] = {socket, fd, events, 0};
+    return count++;
+  };
+  auto none = items.size();
+  add(nullptr, signals_.fd(), ZMQ_POLLIN);
+  auto in = none, out = none, err = none;
+  if (node_) {
+    // With a full reader no message is asked for beyond the window: credit
+    // bounds what can come, so the socket is always drained.
+    add(node_->socket(), -1, ZMQ_POLLIN);
+    add(node_->monitor(), -1, ZMQ_POLLIN);
+  }
+  if (wants_stdin_ && !stdin_over_ && stream_.stdin_room() > 0)
+    in = add(nullptr, STDIN_FILENO, ZMQ_POLLIN);
+  if (!stream_.pending(api::channel::out).empty())
+    out = add(nullptr, out_.fd(), ZMQ_POLLOUT);
+  if (!stream_.pending(api::channel::err).empty())
+    err = add(nullptr, err_.fd(), ZMQ_POLLOUT);
+  constexpr long tick_ms = 500;
+  auto timeout = node_ ? tick_ms : static_cast<long>(reopen_interval.count());
+  if (zmq_poll(items.data(), static_cast<int>(count), timeout) < 0)
+    return;
+  if (in != none)
+    stdin_ready_ = items[in].revents != 0; // errors are seen by read
+  if (out != none)
+    out_ready_ = items[out].revents != 0;
+  if (err != none)
+    err_ready_ = items[err].revents != 0;
+}
+
+result<int> exec_run::run() {
+  constexpr auto pipe_patience = 1s;
+  away_since_ = steady_clock::now();
+  if (tty_)
+    raw_ = std::make_unique<raw_terminal>();
+  if (!wants_stdin_)
+    stdin_over_ = true;
+  while (true) {
+    if (node_ && node_->lost()) {
+      node_.reset();
+      away_since_ = steady_clock::now();
+    }
+    if (!node_) {
+      auto there = reconnect();
+      if (!there)
+        return tl::unexpected<failure>(there.error());
+    }
+    if (node_)
+      if (auto got = receive(); !got)
+        return tl::unexpected<failure>(got.error());
+    write_output(api::channel::out, out_);
+    write_output(api::channel::err, err_);
+    read_stdin();
+    take_signals();
+    send_outgoing();
+    if (stream_.finished())
+      break;
+    auto now = steady_clock::now();
+    if (abandoned_)
+      return 128 + *abandoned_;
+    if (reader_gone_ && node_ && now - last_interrupt_ > pipe_patience) {
+      // It ignores SIGPIPE: what it has lost is its terminal.
+      send(api::exec_signal{SIGHUP});
+      last_interrupt_ = now;
+    }
+    if (!stream_.started()
+        && now - away_since_ > limits::request_deadline_default)
+      return fail(ec::timeout,
+                  "the command did not start within "
+                      + format_duration(limits::request_deadline_default),
+                  "caged why shows how the sandbox is");
+    wait();
+  }
+  send(api::stream_ack{api::channel::exit, 0});
+  return exit_code_of(*stream_.exit());
+}
+
+} // namespace
+
+int exit_code_of(const api::exec_exit& ended) {
+  if (ended.reason == "timeout")
+    return exit_timeout;
+  return ended.signal > 0 ? 128 + ended.signal : ended.code;
+}
+
+result<int> run_exec(const std::string& endpoint, api::exec what) {
+  exec_run running{endpoint, std::move(what)};
+  return running.run();
+}
+
+} // namespace caged::cli

@@ -1,0 +1,99 @@
+#include <iostream>
+
+#include <unistd.h>
+
+#include "cli/endpoint.hpp"
+#include "cli/exec.hpp"
+#include "cli/values.hpp"
+#include "cli/verbs.hpp"
+#include "messages/text.hpp"
+
+namespace caged::cli {
+
+namespace {
+
+/// A first use may build its template, an init script may install things.
+constexpr auto up_deadline = std::chrono::minutes(5);
+
+/// Flags to a specification that the node will take, or the reason why not.
+result<sandbox_spec> make_spec(up_options& what) {
+  auto spec = std::move(what.spec);
+  if (!what.memory.empty()) {
+    auto memory = parse_memory_mb(what.memory);
+    if (!memory)
+      return tl::unexpected<failure>(memory.error());
+    spec.memory_mb = *memory;
+  }
+  if (!what.disk.empty()) {
+    auto disk = parse_disk_gb(what.disk);
+    if (!disk)
+      return tl::unexpected<failure>(disk.error());
+    spec.disk_gb = *disk;
+  }
+  auto network = network_mode_from_string(what.network);
+  if (!network)
+    return fail(ec::bad_request,
+                "the network mode " + caged::quoted(what.network)
+                    + " is unknown",
+                "use none; full and allowlist come later");
+  spec.network = *network;
+  auto env = collect_env(what.env_files, what.env);
+  if (!env)
+    return tl::unexpected<failure>(env.error());
+  spec.env = std::move(*env);
+  auto labels = parse_labels(what.labels);
+  if (!labels)
+    return tl::unexpected<failure>(labels.error());
+  spec.labels = std::move(*labels);
+  if (!what.init_script.empty()) {
+    auto script = read_text_file(what.init_script, limits::init_script_max);
+    if (!script)
+      return tl::unexpected<failure>(script.error());
+    spec.init_script = std::move(*script);
+  }
+  if (auto good = validate(spec); !good)
+    return tl::unexpected<failure>(good.error());
+  return spec;
+}
+
+} // namespace
+
+result<int> run_up(const common_options& with, up_options what) {
+  auto spec = make_spec(what);
+  if (!spec)
+    return tl::unexpected<failure>(spec.error());
+  bool talks = ::isatty(STDERR_FILENO) == 1;
+  sandbox_info made;
+  auto done = call(with.endpoint, api::up{std::move(*spec)}, up_deadline,
+                   [&](api::reply_body& reply) {
+                     if (auto* step = std::get_if<api::up_progress>(&reply)) {
+                       if (talks)
+                         std::cerr << escape_text(step->step) << "\n";
+                       return verdict::more;
+                     }
+                     auto* up = std::get_if<api::up_reply>(&reply);
+                     if (!up)
+                       return verdict::more;
+                     made = std::move(up->sandbox);
+                     return verdict::done;
+                   });
+  if (!done)
+    return tl::unexpected<failure>(done.error());
+  if (made.init_state == 2)
+    std::cerr << "caged: the init script of " << escape_text(made.id)
+              << " ended badly\nhint: caged logs " << escape_text(made.id)
+              << " shows its output\n";
+  if (what.command.empty()) {
+    std::cout << (with.as == format::json ? show(made, with.as)
+                                          : escape_text(made.id) + "\n");
+    return 0;
+  }
+  // stdout is the command's alone.
+  std::cerr << escape_text(made.id) << "\n";
+  exec_options run;
+  run.sandbox = made.id;
+  run.command = std::move(what.command);
+  return run_exec_verb(with, std::move(run));
+}
+
+} // namespace caged::cli

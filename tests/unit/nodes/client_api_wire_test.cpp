@@ -1,0 +1,198 @@
+#include <catch2/catch.hpp>
+
+#include "messages/client_api_wire.hpp"
+#include "messages/text.hpp"
+
+using namespace caged;
+
+namespace {
+
+const std::string id = "01234567-89ab-4def-8123-456789abcdef";
+
+api::request round_trip(api::request_body body) {
+  auto got = api::decode_request(api::encode(
+      api::request{{}, id, {}, false, std::chrono::seconds(5), 0, body}));
+  INFO((got ? "" : got.error().message));
+  REQUIRE(got.has_value());
+  CHECK(got->id == id);
+  CHECK(got->remaining == std::chrono::seconds(5));
+  CHECK(got->body.index() == body.index());
+  // Encoding what was decoded gives the same bytes: no field is lost twice.
+  CHECK(api::encode(*got)
+        == api::encode(
+            api::request{{}, id, {}, false, std::chrono::seconds(5), 0, body}));
+  return *got;
+}
+
+void round_trip_reply(api::reply_body body) {
+  auto bytes = api::encode(api::reply{{}, id, body});
+  auto got = api::decode_reply(bytes);
+  REQUIRE(got.has_value());
+  REQUIRE(got->has_value());
+  CHECK((*got)->body.index() == body.index());
+  CHECK(api::encode(**got) == bytes);
+}
+
+std::string encoded(api::request_body body) {
+  return api::encode(
+      api::request{{}, id, {}, false, std::chrono::milliseconds(0), 0, body});
+}
+
+ec refusal(const std::string& bytes) {
+  auto got = api::decode_request(bytes);
+  REQUIRE_FALSE(got.has_value());
+  CHECK_FALSE(got.error().message.empty());
+  return got.error().code;
+}
+
+api::exec an_exec() {
+  api::exec out;
+  out.sandbox = "web";
+  out.argv = {"ls", "-l"};
+  out.env = {{"A", "b"}};
+  out.cwd = "/tmp";
+  out.user = "nobody";
+  out.tty = true;
+  out.rows = 30;
+  out.cols = 100;
+  out.wants_stdin = true;
+  out.timeout = std::chrono::seconds(9);
+  out.stdout_offset = 10;
+  out.stderr_offset = 20;
+  out.stdout_credit = 1000;
+  out.stderr_credit = 2000;
+  return out;
+}
+
+} // namespace
+
+TEST_CASE("every request survives its way over the wire") {
+  sandbox_spec spec;
+  spec.name = "web";
+  spec.env = {{"K", "v"}};
+  spec.labels = {{"team", "blue"}};
+  spec.init_script = "true\n";
+  auto up = round_trip(api::up{spec});
+  CHECK(std::get<api::up>(up.body).spec == spec);
+  auto exec = std::get<api::exec>(round_trip(an_exec()).body);
+  CHECK(exec.argv == an_exec().argv);
+  CHECK(exec.rows == 30);
+  CHECK(exec.stderr_credit == 2000);
+  round_trip(api::hello{"caged/0.1.0"});
+  round_trip(api::list{true, true, {{"a", "b"}}});
+  round_trip(api::get{"web"});
+  round_trip(api::destroy{"web"});
+  round_trip(api::logs{"web", "agent"});
+  round_trip(api::why{"web"});
+  round_trip(api::node_status{});
+  round_trip(api::node_audit{});
+  round_trip(api::node_shutdown{true});
+  round_trip(api::stream_data{api::channel::in, 7, std::string("a\0b", 3)});
+  round_trip(api::stream_ack{api::channel::exit, 0});
+  round_trip(api::stream_credit{api::channel::err, 9});
+  round_trip(api::stream_eof{api::channel::in, 9});
+  round_trip(api::exec_signal{15});
+  round_trip(api::exec_resize{30, 100});
+}
+
+TEST_CASE("every reply survives its way over the wire") {
+  sandbox_info info;
+  info.id = "cage-abcdefgh";
+  info.owner = "uid:0";
+  info.state = phase::running;
+  info.last_cause = {5, phase::pending, phase::running, "agent", "said hello"};
+  api::get_reply get{info, host_stats{}, agent_metrics{}, 3};
+  get.stats->memory_bytes = 77;
+  get.metrics->network_receive_bytes = 1.5;
+  api::node_status_reply status;
+  status.node = "n";
+  status.cpus_total = 4;
+  status.by_state = {{"running", 2}};
+  round_trip_reply(api::hello_reply{1, "0.1.0", "n", "uid:0"});
+  round_trip_reply(api::up_progress{"starting"});
+  round_trip_reply(api::up_reply{info});
+  round_trip_reply(api::list_reply{{info, info}});
+  round_trip_reply(get);
+  round_trip_reply(api::exec_started{"cage-abcdefgh", 7, false});
+  round_trip_reply(api::exec_exit{-1, 9, "signaled"});
+  round_trip_reply(api::destroy_reply{"cage-abcdefgh", false});
+  round_trip_reply(api::log_chunk{"x\n", true});
+  round_trip_reply(api::why_reply{"cage-abcdefgh", {info.last_cause}});
+  round_trip_reply(status);
+  round_trip_reply(api::audit_reply{{{"loop", "loop0", "", "orphan"}}});
+  round_trip_reply(api::shutdown_reply{4});
+  round_trip_reply(api::error_reply{{ec::not_found, "no", "look"}, "s", "n"});
+  round_trip_reply(api::stream_data{api::channel::out, 3, "abc"});
+  round_trip_reply(api::stream_eof{api::channel::err, 3});
+}
+
+TEST_CASE("a probe is decoded as no reply") {
+  auto got = api::decode_reply(api::encode_probe());
+  REQUIRE(got.has_value());
+  CHECK_FALSE(got->has_value());
+}
+
+TEST_CASE("bytes that are no envelope are malformed") {
+  CHECK(refusal("\xff\xff\xff") == ec::malformed);
+  CHECK(refusal("") == ec::malformed);
+  CHECK(refusal(std::string(limits::envelope_max + 1, 'x')) == ec::too_large);
+}
+
+TEST_CASE("a client that names a caller is denied, and told under its id") {
+  // Field 3, caller, behind a valid envelope: protobuf merges concatenations.
+  auto bytes = encoded(api::node_status{}) + "\x1a\x05uid:0";
+  CHECK(refusal(bytes) == ec::denied);
+  std::string read;
+  CHECK_FALSE(api::decode_request(bytes, &read).has_value());
+  CHECK(read == id);
+}
+
+TEST_CASE("what lies beyond a limit is refused with the limit") {
+  CHECK(refusal(encoded(api::stream_data{
+            api::channel::in, 0, std::string(limits::frame_max + 1, 'x')}))
+        == ec::too_large);
+  CHECK(refusal(encoded(api::exec_signal{0})) == ec::bad_request);
+  CHECK(refusal(encoded(api::exec_signal{65})) == ec::bad_request);
+  CHECK(refusal(encoded(api::exec_resize{0, 80})) == ec::bad_request);
+  CHECK(refusal(encoded(api::get{""})) == ec::bad_request);
+  CHECK(refusal(encoded(api::get{std::string(300, 'x')})) == ec::too_large);
+  auto exec = an_exec();
+  exec.argv.clear();
+  CHECK(refusal(encoded(exec)) == ec::bad_request);
+  exec = an_exec();
+  exec.argv = {std::string("a\0b", 3)};
+  CHECK(refusal(encoded(exec)) == ec::bad_request);
+  exec = an_exec();
+  exec.stdout_credit = limits::window_max + 11;
+  CHECK(refusal(encoded(exec)) == ec::too_large);
+  exec = an_exec();
+  exec.env = {{"A=B", "x"}};
+  CHECK(refusal(encoded(exec)) == ec::bad_request);
+  sandbox_spec spec;
+  spec.cpus = 9;
+  CHECK(refusal(encoded(api::up{spec})) == ec::bad_request);
+}
+
+TEST_CASE("cut and flipped envelopes never crash the decoder") {
+  auto good = encoded(an_exec());
+  for (std::size_t n = 0; n < good.size(); ++n) {
+    (void)api::decode_request(good.substr(0, n));
+    for (int bit = 0; bit < 8; ++bit) {
+      auto bad = good;
+      bad[n] = static_cast<char>(bad[n] ^ (1 << bit));
+      if (auto got = api::decode_request(bad))
+        CHECK(is_uuid(got->id));
+    }
+  }
+}
+
+TEST_CASE("the digest tells a repeat from another body") {
+  sandbox_spec one, two;
+  one.env = two.env = {{"A", "1"}, {"B", "2"}};
+  auto digest = [](const sandbox_spec& spec) {
+    return api::decode_request(encoded(api::up{spec}))->digest;
+  };
+  CHECK(digest(one) == digest(two));
+  two.memory_mb = 1024;
+  CHECK(digest(one) != digest(two));
+}
