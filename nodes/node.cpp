@@ -60,8 +60,8 @@ private:
 
 result<node_memory> remember(journal& from, store& placements) {
   node_memory out;
-  auto oldest = wall_clock_ms()
-                - std::chrono::milliseconds(history_kept).count();
+  auto oldest =
+      wall_clock_ms() - std::chrono::milliseconds(history_kept).count();
   if (auto done = from.expire(oldest); !done)
     return tl::unexpected<failure>(done.error());
   auto live = from.sandboxes();
@@ -126,8 +126,8 @@ result<void> running_node::begin(const node_config& config,
   directory_ = std::move(*directory);
   auto context = std::make_shared<node_context>();
   context->node_id = directory_->node_id();
-  context->node = config.node_name.empty() ? context->node_id
-                                           : config.node_name;
+  context->node =
+      config.node_name.empty() ? context->node_id : config.node_name;
   context->version = CAGED_VERSION;
   context->total = {config.cpus, config.memory_mb, config.disk_gb};
   context->heartbeat_interval = config.heartbeat_interval;
@@ -154,8 +154,8 @@ result<void> running_node::begin(const node_config& config,
   context->logs = make_file_exec_logs(config.data_dir / "exec-logs");
 
   auto exposer = prometheus_exposer::open(
-    config.metrics_address, context->node, context->version,
-    driver_->capabilities().name + " " + driver_->capabilities().version);
+      config.metrics_address, context->node, context->version,
+      driver_->capabilities().name + " " + driver_->capabilities().version);
   if (!exposer)
     return tl::unexpected<failure>(exposer.error());
   exposer_ = std::move(*exposer);
@@ -191,15 +191,14 @@ result<void> running_node::begin(const node_config& config,
   client_port_options options;
   options.endpoint = config.client_endpoint;
   auto port = client_port::open(
-    options,
-    [to = entrypoint_](api::request request) {
-      caf::anon_send(
-        to, request_ptr{std::make_shared<const api::request>(
-              std::move(request))});
-    },
-    [to = entrypoint_](std::string route) {
-      caf::anon_send(to, atom::gone::value, std::move(route));
-    });
+      options,
+      [to = entrypoint_](api::request request) {
+        caf::anon_send(to, request_ptr{std::make_shared<const api::request>(
+                               std::move(request))});
+      },
+      [to = entrypoint_](std::string route) {
+        caf::anon_send(to, atom::gone::value, std::move(route));
+      });
   if (!port)
     return tl::unexpected<failure>(port.error());
   port_ = std::move(*port);
@@ -209,7 +208,7 @@ result<void> running_node::begin(const node_config& config,
   caf::anon_send(supervisor_, atom::start::value);
 
   std::ofstream{config.run_dir / "metrics-address", std::ios::trunc}
-    << exposer_->listen_address() << '\n';
+      << exposer_->listen_address() << '\n';
   return {};
 }
 

@@ -19,7 +19,7 @@ std::string spec_to_json(const sandbox_spec& spec) {
               {"labels", spec.labels},
               {"workdir", spec.workdir},
               {"init_script", spec.init_script}}
-    .dump(-1, ' ', false, json::error_handler_t::replace);
+      .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 result<sandbox_spec> spec_from_json(std::string_view text) {
@@ -37,7 +37,7 @@ result<sandbox_spec> spec_from_json(std::string_view text) {
     out.disk_gb = in.value("disk_gb", out.disk_gb);
     out.pids = in.value("pids", out.pids);
     out.network = network_mode_from_string(in.value("network", "none"))
-                    .value_or(network_mode::none);
+                      .value_or(network_mode::none);
     out.env = in.value("env", out.env);
     out.labels = in.value("labels", out.labels);
     out.workdir = in.value("workdir", out.workdir);
@@ -46,7 +46,7 @@ result<sandbox_spec> spec_from_json(std::string_view text) {
     return fail(ec::malformed,
                 std::string{"a sandbox's specification in the journal has a "
                             "member of the wrong type: "}
-                  + e.what());
+                    + e.what());
   }
   return out;
 }

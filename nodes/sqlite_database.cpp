@@ -12,37 +12,37 @@ constexpr int busy_timeout_ms = 5000;
 } // namespace
 
 void sqlite_database::raise(int code) {
-  auto what = std::string{raw_ ? ::sqlite3_errmsg(raw_)
-                               : ::sqlite3_errstr(code)};
+  auto what =
+      std::string{raw_ ? ::sqlite3_errmsg(raw_) : ::sqlite3_errstr(code)};
   std::string hint;
   switch (code & 0xff) {
-    case SQLITE_FULL:
-      hint = "free space on its disk, then try again";
-      break;
-    case SQLITE_READONLY:
-    case SQLITE_CANTOPEN:
-    case SQLITE_PERM:
-    case SQLITE_IOERR:
-      hint = "is its disk full, read-only or failing?";
-      break;
-    case SQLITE_NOTADB:
-    case SQLITE_CORRUPT:
-      hint = "it is damaged: restore it from a backup, or move it away to "
-             "start anew";
-      break;
-    default:
-      break;
+  case SQLITE_FULL:
+    hint = "free space on its disk, then try again";
+    break;
+  case SQLITE_READONLY:
+  case SQLITE_CANTOPEN:
+  case SQLITE_PERM:
+  case SQLITE_IOERR:
+    hint = "is its disk full, read-only or failing?";
+    break;
+  case SQLITE_NOTADB:
+  case SQLITE_CORRUPT:
+    hint = "it is damaged: restore it from a backup, or move it away to "
+           "start anew";
+    break;
+  default:
+    break;
   }
   throw sqlite_error{
-    {ec::io, file_.string() + " cannot be used: " + what, hint}};
+      {ec::io, file_.string() + " cannot be used: " + what, hint}};
 }
 
 sqlite_database::sqlite_database(const std::filesystem::path& file,
                                  durability how)
-  : file_{file} {
+    : file_{file} {
   auto code = ::sqlite3_open_v2(file.c_str(), &raw_,
                                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
-                                  | SQLITE_OPEN_NOMUTEX,
+                                    | SQLITE_OPEN_NOMUTEX,
                                 nullptr);
   try {
     if (code != SQLITE_OK)
@@ -78,10 +78,10 @@ void sqlite_database::schema(int known, const char* create) {
   }
   if (found > known)
     throw sqlite_error{
-      {ec::unsupported,
-       file_.string() + " has schema " + std::to_string(found)
-         + ", this version knows " + std::to_string(known),
-       "use the version of caged-node that wrote it, or a newer one"}};
+        {ec::unsupported,
+         file_.string() + " has schema " + std::to_string(found)
+             + ", this version knows " + std::to_string(known),
+         "use the version of caged-node that wrote it, or a newer one"}};
   if (found == known)
     return;
   transaction change{*this};
@@ -90,12 +90,10 @@ void sqlite_database::schema(int known, const char* create) {
   change.commit();
 }
 
-sqlite_database::statement::statement(sqlite_database& db,
-                                      std::string_view sql)
-  : db_{db} {
-  if (auto code
-      = ::sqlite3_prepare_v2(db.raw_, sql.data(), static_cast<int>(sql.size()),
-                             &raw_, nullptr);
+sqlite_database::statement::statement(sqlite_database& db, std::string_view sql)
+    : db_{db} {
+  if (auto code = ::sqlite3_prepare_v2(
+          db.raw_, sql.data(), static_cast<int>(sql.size()), &raw_, nullptr);
       code != SQLITE_OK)
     db.raise(code);
 }
@@ -106,9 +104,9 @@ sqlite_database::statement::~statement() {
 
 sqlite_database::statement&
 sqlite_database::statement::bind(std::string_view text) {
-  if (auto code
-      = ::sqlite3_bind_text(raw_, next_++, text.data(),
-                            static_cast<int>(text.size()), SQLITE_TRANSIENT);
+  if (auto code =
+          ::sqlite3_bind_text(raw_, next_++, text.data(),
+                              static_cast<int>(text.size()), SQLITE_TRANSIENT);
       code != SQLITE_OK)
     db_.raise(code);
   return *this;
@@ -132,8 +130,8 @@ bool sqlite_database::statement::step() {
 }
 
 std::string sqlite_database::statement::text(int column) {
-  const auto* data
-    = static_cast<const char*>(::sqlite3_column_blob(raw_, column));
+  const auto* data =
+      static_cast<const char*>(::sqlite3_column_blob(raw_, column));
   auto size = static_cast<std::size_t>(::sqlite3_column_bytes(raw_, column));
   return data ? std::string{data, size} : std::string{};
 }

@@ -50,8 +50,8 @@ phase to_phase(std::int64_t value) {
 class sqlite_journal : public journal {
 public:
   explicit sqlite_journal(const std::filesystem::path& file)
-    : db_{file, sqlite_database::durability::full},
-      quick_{file, sqlite_database::durability::process} {
+      : db_{file, sqlite_database::durability::full},
+        quick_{file, sqlite_database::durability::process} {
     db_.schema(schema_version, schema);
   }
 
@@ -102,8 +102,9 @@ public:
   result<std::vector<cause>> causes(const std::string& id) override {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<std::vector<cause>> {
-      statement read{db_, "SELECT time_ms, from_state, to_state, who, text FROM "
-                          "causes WHERE sandbox = ? ORDER BY rowid"};
+      statement read{db_,
+                     "SELECT time_ms, from_state, to_state, who, text FROM "
+                     "causes WHERE sandbox = ? ORDER BY rowid"};
       read.bind(id);
       std::vector<cause> out;
       while (read.step())
@@ -115,14 +116,13 @@ public:
 
   result<std::vector<std::pair<std::string, lease>>> leases() override {
     std::lock_guard guard{mutex_};
-    return guarded(
-      [&]() -> result<std::vector<std::pair<std::string, lease>>> {
-        statement read{db_, "SELECT sandbox, kind, name FROM leases"};
-        std::vector<std::pair<std::string, lease>> out;
-        while (read.step())
-          out.push_back({read.text(0), {read.text(1), read.text(2)}});
-        return out;
-      });
+    return guarded([&]() -> result<std::vector<std::pair<std::string, lease>>> {
+      statement read{db_, "SELECT sandbox, kind, name FROM leases"};
+      std::vector<std::pair<std::string, lease>> out;
+      while (read.step())
+        out.push_back({read.text(0), {read.text(1), read.text(2)}});
+      return out;
+    });
   }
 
   result<void> expire(std::int64_t before_ms) override {
@@ -132,7 +132,7 @@ public:
                        "sandboxes WHERE state = 6 AND changed_ms < ?)"};
       causes.bind(before_ms).step();
       statement gone{
-        db_, "DELETE FROM sandboxes WHERE state = 6 AND changed_ms < ?"};
+          db_, "DELETE FROM sandboxes WHERE state = 6 AND changed_ms < ?"};
       gone.bind(before_ms).step();
     });
   }
@@ -143,12 +143,12 @@ public:
       statement add{quick_,
                     "INSERT OR REPLACE INTO execs VALUES (?, ?, ?, ?, ?, ?)"};
       add.bind(exec.exec)
-        .bind(exec.sandbox)
-        .bind(exec.caller)
-        .bind(static_cast<std::int64_t>(exec.digest))
-        .bind(exec.started_ms)
-        .bind(std::int64_t{exec.detached})
-        .step();
+          .bind(exec.sandbox)
+          .bind(exec.caller)
+          .bind(static_cast<std::int64_t>(exec.digest))
+          .bind(exec.started_ms)
+          .bind(std::int64_t{exec.detached})
+          .step();
       return {};
     });
   }
@@ -165,8 +165,9 @@ public:
   result<std::vector<exec_record>> execs() override {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<std::vector<exec_record>> {
-      statement read{quick_, "SELECT exec, sandbox, caller, digest, started_ms, "
-                             "detached FROM execs"};
+      statement read{quick_,
+                     "SELECT exec, sandbox, caller, digest, started_ms, "
+                     "detached FROM execs"};
       std::vector<exec_record> out;
       while (read.step()) {
         exec_record item;
@@ -198,36 +199,36 @@ private:
     statement write{db_, "INSERT OR REPLACE INTO sandboxes VALUES (?, ?, ?, ?, "
                          "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
     write.bind(s.id)
-      .bind(s.owner)
-      .bind(s.request_id)
-      .bind(static_cast<std::int64_t>(s.digest))
-      .bind(spec_to_json(s.spec))
-      .bind(static_cast<std::int64_t>(s.state))
-      .bind(s.created_ms)
-      .bind(s.changed_ms)
-      .bind(std::int64_t{s.slot})
-      .bind(std::int64_t{s.process.pid})
-      .bind(static_cast<std::int64_t>(s.process.start_time))
-      .bind(s.agent_boot)
-      .bind(s.agent_version)
-      .bind(std::int64_t{s.init_state})
-      .bind(std::int64_t{s.disk_kept})
-      .step();
+        .bind(s.owner)
+        .bind(s.request_id)
+        .bind(static_cast<std::int64_t>(s.digest))
+        .bind(spec_to_json(s.spec))
+        .bind(static_cast<std::int64_t>(s.state))
+        .bind(s.created_ms)
+        .bind(s.changed_ms)
+        .bind(std::int64_t{s.slot})
+        .bind(std::int64_t{s.process.pid})
+        .bind(static_cast<std::int64_t>(s.process.start_time))
+        .bind(s.agent_boot)
+        .bind(s.agent_version)
+        .bind(std::int64_t{s.init_state})
+        .bind(std::int64_t{s.disk_kept})
+        .step();
   }
 
   void append(const std::string& id, const cause& why) {
     statement add{db_, "INSERT INTO causes VALUES (?, ?, ?, ?, ?, ?)"};
     add.bind(id)
-      .bind(why.time_ms)
-      .bind(static_cast<std::int64_t>(why.from))
-      .bind(static_cast<std::int64_t>(why.to))
-      .bind(why.who)
-      .bind(why.text)
-      .step();
+        .bind(why.time_ms)
+        .bind(static_cast<std::int64_t>(why.from))
+        .bind(static_cast<std::int64_t>(why.to))
+        .bind(why.who)
+        .bind(why.text)
+        .step();
     statement trim{
-      db_, "DELETE FROM causes WHERE sandbox = ?1 AND rowid IN (SELECT rowid "
-           "FROM causes WHERE sandbox = ?1 ORDER BY rowid LIMIT 1 OFFSET 10) "
-           "AND (SELECT count(*) FROM causes WHERE sandbox = ?1) > ?2"};
+        db_, "DELETE FROM causes WHERE sandbox = ?1 AND rowid IN (SELECT rowid "
+             "FROM causes WHERE sandbox = ?1 ORDER BY rowid LIMIT 1 OFFSET 10) "
+             "AND (SELECT count(*) FROM causes WHERE sandbox = ?1) > ?2"};
     trim.bind(id).bind(std::int64_t{causes_max}).step();
   }
 
@@ -238,7 +239,7 @@ private:
                           "created_ms, changed_ms, slot, pid, start_time, "
                           "agent_boot, agent_version, init_state, disk_kept "
                           "FROM sandboxes WHERE "
-                            + where + " ORDER BY created_ms, id"};
+                              + where + " ORDER BY created_ms, id"};
       std::vector<sandbox_record> out;
       while (read.step()) {
         sandbox_record s;

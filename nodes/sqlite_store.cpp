@@ -22,7 +22,7 @@ INSERT INTO counter VALUES (0);
 class sqlite_store : public store {
 public:
   explicit sqlite_store(const std::filesystem::path& file)
-    : db_{file, sqlite_database::durability::full} {
+      : db_{file, sqlite_database::durability::full} {
     db_.schema(schema_version, schema);
   }
 
@@ -36,8 +36,9 @@ public:
       for (const auto& wanted : compares) {
         auto now = find(wanted.key);
         if ((now ? now->revision : 0) != wanted.revision)
-          return fail(ec::conflict, "the record " + wanted.key
-                                      + " was changed by somebody else",
+          return fail(ec::conflict,
+                      "the record " + wanted.key
+                          + " was changed by somebody else",
                       "read it again");
       }
       db_.run("UPDATE counter SET revision = revision + 1");
@@ -50,11 +51,11 @@ public:
       for (const auto& item : operations) {
         if (item.what == operation::kind::put) {
           sqlite_database::statement put{
-            db_, "INSERT OR REPLACE INTO records VALUES (?, ?, ?)"};
+              db_, "INSERT OR REPLACE INTO records VALUES (?, ?, ?)"};
           put.bind(item.key).bind(item.value).bind(revision).step();
         } else {
-          sqlite_database::statement erase{
-            db_, "DELETE FROM records WHERE key = ?"};
+          sqlite_database::statement erase{db_,
+                                           "DELETE FROM records WHERE key = ?"};
           erase.bind(item.key).step();
         }
         changes.push_back({{item.key, item.value, revision},
@@ -73,9 +74,8 @@ public:
 
   result<std::optional<record>> get(const std::string& key) override {
     std::lock_guard guard{mutex_};
-    return guarded([&]() -> result<std::optional<record>> {
-      return find(key);
-    });
+    return guarded(
+        [&]() -> result<std::optional<record>> { return find(key); });
   }
 
   result<std::vector<record>> list(const std::string& prefix) override {
@@ -83,8 +83,8 @@ public:
     return guarded([&]() -> result<std::vector<record>> {
       // substr, not LIKE or GLOB: a key may hold their special characters.
       sqlite_database::statement read{
-        db_, "SELECT key, value, revision FROM records WHERE key >= ?1 AND "
-             "substr(key, 1, length(?1)) = ?1 ORDER BY key"};
+          db_, "SELECT key, value, revision FROM records WHERE key >= ?1 AND "
+               "substr(key, 1, length(?1)) = ?1 ORDER BY key"};
       read.bind(prefix);
       std::vector<record> out;
       while (read.step())
@@ -109,7 +109,7 @@ public:
 private:
   std::optional<record> find(const std::string& key) {
     sqlite_database::statement read{
-      db_, "SELECT value, revision FROM records WHERE key = ?"};
+        db_, "SELECT value, revision FROM records WHERE key = ?"};
     read.bind(key);
     if (!read.step())
       return std::nullopt;

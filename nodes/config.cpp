@@ -1,0 +1,341 @@
+#include "nodes/config.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <set>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <sys/statvfs.h>
+#include <sys/sysinfo.h>
+#include <thread>
+#include <unistd.h>
+#include <yaml-cpp/yaml.h>
+
+#include "caged_version.hpp"
+#include "messages/error.hpp"
+#include "messages/text.hpp"
+
+namespace caged {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Sandboxes rarely use their cpus all at once; memory they do.
+constexpr unsigned cpu_overcommit = 4;
+constexpr double memory_share = 0.8, disk_share = 0.8;
+
+/// One setting: how it is called, read and shown.
+struct setting {
+  std::string flag; ///< "data-dir"
+  std::string help;
+  std::function<std::string()> show;
+  /// Error: what form is accepted.
+  std::function<result<void>(const std::string&)> read;
+};
+
+std::string variable_of(const std::string& flag) {
+  std::string out = "CAGED_NODE_";
+  for (char c : flag)
+    out.push_back(c == '-' ? '_'
+                           : static_cast<char>(
+                               std::toupper(static_cast<unsigned char>(c))));
+  return out;
+}
+
+template <class Text>
+setting text_setting(const char* flag, const char* help, Text& to) {
+  return {flag, help, [&to] { return std::string{to}; },
+          [&to](const std::string& value) -> result<void> {
+            to = value;
+            return {};
+          }};
+}
+
+setting path_setting(const char* flag, const char* help, fs::path& to) {
+  return {flag, help, [&to] { return to.string(); },
+          [&to](const std::string& value) -> result<void> {
+            if (value.empty() || value[0] != '/')
+              return fail(ec::bad_request, "an absolute path");
+            to = value;
+            return {};
+          }};
+}
+
+template <class Number>
+setting number_setting(const char* flag, const char* help, Number& to,
+                       Number most) {
+  return {flag, help, [&to] { return std::to_string(to); },
+          [&to, most](const std::string& value) -> result<void> {
+            if (value.empty() || value.size() > 12
+                || value.find_first_not_of("0123456789") != std::string::npos
+                || std::stoull(value) > most)
+              return fail(ec::bad_request,
+                          "a whole number from 0 to " + std::to_string(most));
+            to = static_cast<Number>(std::stoull(value));
+            return {};
+          }};
+}
+
+setting duration_setting(const char* flag, const char* help,
+                         std::chrono::milliseconds& to,
+                         std::chrono::milliseconds least) {
+  return {flag, help, [&to] { return format_duration(to); },
+          [&to, least](const std::string& value) -> result<void> {
+            auto read = parse_duration(value);
+            if (!read || *read < least)
+              return fail(ec::bad_request,
+                          "a duration such as 5s, 500ms or 1m, at least "
+                              + format_duration(least));
+            to = *read;
+            return {};
+          }};
+}
+
+setting choice_setting(const char* flag, const char* help, std::string& to,
+                       std::set<std::string> choices) {
+  return {flag, help, [&to] { return to; },
+          [&to, choices](const std::string& value) -> result<void> {
+            if (choices.count(value) == 0) {
+              std::string all;
+              for (const auto& choice : choices)
+                all += (all.empty() ? "" : ", ") + choice;
+              return fail(ec::bad_request, "one of " + all);
+            }
+            to = value;
+            return {};
+          }};
+}
+
+std::vector<setting> settings_of(node_config& c) {
+  using namespace std::chrono_literals;
+  return {
+      path_setting("data-dir", "journal, store, disk layers", c.data_dir),
+      path_setting("run-dir", "sockets and the runtime's state", c.run_dir),
+      text_setting("client-endpoint",
+                   "where clients connect (default: ipc://RUN_DIR/node.sock)",
+                   c.client_endpoint),
+      text_setting("metrics-address", "Prometheus endpoint, ADDRESS:PORT",
+                   c.metrics_address),
+      choice_setting("runtime",
+                     "driver of the sandboxes: oci, or fake for tests",
+                     c.runtime, {"oci", "fake"}),
+      text_setting("crun", "name or path of crun", c.crun),
+      path_setting("agent-dir",
+                   "directory of caged-agent (default: found beside "
+                   "this program)",
+                   c.agent_dir),
+      text_setting("node-name", "name on answers and series (default: the id)",
+                   c.node_name),
+      number_setting("cpus", "cpus to promise (0: 4 for each core)", c.cpus,
+                     100000u),
+      number_setting("memory-mb",
+                     "memory to promise (0: 80 % of the machine's)",
+                     c.memory_mb, std::uint64_t{100'000'000}),
+      number_setting("disk-gb", "disk to promise (0: 80 % of what is free)",
+                     c.disk_gb, std::uint64_t{10'000'000}),
+      number_setting("max-starts", "sandboxes started at a time", c.max_starts,
+                     64u),
+      duration_setting("heartbeat-interval", "of the agents",
+                       c.heartbeat_interval, 100ms),
+      duration_setting("metrics-interval",
+                       "of the agents and the host's reading",
+                       c.metrics_interval, 100ms),
+      duration_setting("failed-retention",
+                       "how long a failed sandbox's disk layer is kept",
+                       c.failed_retention, 0ms),
+      choice_setting("log-level", "least level that is logged", c.log_level,
+                     {"debug", "info", "warn", "error"}),
+      choice_setting("log-format", "json, text, or auto (text on a terminal)",
+                     c.log_format, {"auto", "json", "text"}),
+  };
+}
+
+std::size_t distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j)
+    row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    auto diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      auto above = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1,
+                         diagonal + (a[i - 1] == b[j - 1] ? 0u : 1u)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
+}
+
+std::string nearest(const std::string& key,
+                    const std::vector<setting>& settings) {
+  auto best = std::min_element(
+      settings.begin(), settings.end(), [&](const auto& a, const auto& b) {
+        return distance(key, a.flag) < distance(key, b.flag);
+      });
+  return best->flag;
+}
+
+std::string refusal(const std::string& where, const std::string& value,
+                    const failure& accepted) {
+  return where + ": " + caged::quoted(value) + " is not accepted; it takes "
+         + accepted.message;
+}
+
+result<void> read_file(const std::string& file, std::vector<setting>& settings,
+                       std::map<std::string, std::string>& sources) {
+  std::ifstream in{file};
+  if (!in)
+    return fail(ec::io, "the config file " + file + " cannot be read",
+                "check the path and its mode");
+  try {
+    auto root = YAML::Load(in);
+    if (root.IsNull())
+      return {};
+    if (!root.IsMap())
+      return fail(ec::bad_request, file + ": it must be a map of settings",
+                  "one \"name: value\" a line, named like the flags");
+    for (const auto& item : root) {
+      auto line = file + ":" + std::to_string(item.first.Mark().line + 1);
+      auto key = item.first.as<std::string>();
+      auto known = std::find_if(settings.begin(), settings.end(),
+                                [&](const auto& s) { return s.flag == key; });
+      if (known == settings.end())
+        return fail(ec::bad_request,
+                    line + ": there is no setting " + caged::quoted(key),
+                    "did you mean " + nearest(key, settings) + "?");
+      if (!item.second.IsScalar())
+        return fail(ec::bad_request,
+                    line + ": " + key + " takes one value, not a list or map");
+      auto value = item.second.as<std::string>();
+      if (auto good = known->read(value); !good)
+        return fail(ec::bad_request,
+                    refusal(line + ": " + key, value, good.error()));
+      sources[key] = line;
+    }
+  } catch (const YAML::Exception& e) {
+    return fail(ec::bad_request, file + ":" + std::to_string(e.mark.line + 1)
+                                     + ": it is no valid YAML: " + e.msg);
+  }
+  return {};
+}
+
+void fill_from_machine(node_config& c) {
+  if (c.client_endpoint.empty())
+    c.client_endpoint = "ipc://" + (c.run_dir / "node.sock").string();
+  if (c.cpus == 0)
+    c.cpus = cpu_overcommit * std::max(1u, std::thread::hardware_concurrency());
+  struct sysinfo memory {};
+  if (c.memory_mb == 0 && ::sysinfo(&memory) == 0)
+    c.memory_mb = static_cast<std::uint64_t>(
+        static_cast<double>(memory.totalram) * memory.mem_unit * memory_share
+        / (1024 * 1024));
+  if (c.disk_gb == 0) {
+    auto there = c.data_dir;
+    while (!there.empty() && !fs::exists(there) && there != there.parent_path())
+      there = there.parent_path();
+    struct statvfs disk {};
+    if (::statvfs(there.c_str(), &disk) == 0)
+      c.disk_gb =
+          static_cast<std::uint64_t>(static_cast<double>(disk.f_bavail)
+                                     * static_cast<double>(disk.f_frsize)
+                                     * disk_share / (1024.0 * 1024 * 1024));
+  }
+  if (c.max_starts == 0)
+    c.max_starts = 1;
+  if (c.agent_dir.empty()) {
+    std::error_code none;
+    auto program = fs::read_symlink("/proc/self/exe", none).parent_path();
+    auto installed = program.parent_path() / "lib" / "caged";
+    c.agent_dir = fs::exists(installed / "caged-agent") ? installed : program;
+  }
+}
+
+} // namespace
+
+parsed_config parse_node_config(int argc, const char* const* argv) {
+  parsed_config out;
+  auto settings = settings_of(out.config);
+  std::map<std::string, std::string> given, sources;
+  std::string file;
+  bool check = false;
+
+  CLI::App app{"The daemon of one host: runs sandboxes, answers caged, serves "
+               "metrics.\nSIGTERM ends it and leaves the sandboxes running.",
+               "caged-node"};
+  app.set_version_flag("--version", "caged-node " CAGED_VERSION);
+  app.add_option("--config", file,
+                 "YAML file with the settings below, named like the flags")
+      ->envname("CAGED_NODE_CONFIG");
+  app.add_flag("--check-config", check,
+               "print what would be done, with the source of each value");
+  for (auto& item : settings) {
+    auto help = item.help;
+    if (help.find('(') == std::string::npos)
+      help += " (default: " + item.show() + ")";
+    app.add_option("--" + item.flag, given[item.flag], help);
+  }
+  app.footer(
+      "Each flag has a variable, CAGED_NODE_ and its name (--data-dir: "
+      "CAGED_NODE_DATA_DIR).\nThe file gives way to variables, variables to "
+      "flags.\n\nExamples:\n  caged-node\n  caged-node --config "
+      "/etc/caged/node.yaml --check-config\n  caged-node --data-dir "
+      "/tmp/caged --run-dir /tmp/caged-run --metrics-address 127.0.0.1:0");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    auto code = app.exit(e);
+    out.exit_code = code == 0 ? 0 : 2;
+    return out;
+  }
+
+  auto complain = [&](const failure& why) {
+    std::fprintf(stderr, "caged-node: %s\n", why.message.c_str());
+    if (!why.hint.empty())
+      std::fprintf(stderr, "hint: %s\n", why.hint.c_str());
+    out.exit_code = 2;
+  };
+  if (!file.empty())
+    if (auto read = read_file(file, settings, sources); !read) {
+      complain(read.error());
+      return out;
+    }
+  for (auto& item : settings) {
+    auto variable = variable_of(item.flag);
+    if (const char* value = std::getenv(variable.c_str())) {
+      if (auto good = item.read(value); !good) {
+        complain({ec::bad_request, refusal(variable, value, good.error()), {}});
+        return out;
+      }
+      sources[item.flag] = variable;
+    }
+    if (app.count("--" + item.flag) > 0) {
+      const auto& value = given[item.flag];
+      if (auto good = item.read(value); !good) {
+        complain({ec::bad_request,
+                  refusal("--" + item.flag, value, good.error()),
+                  {}});
+        return out;
+      }
+      sources[item.flag] = "--" + item.flag;
+    }
+  }
+  fill_from_machine(out.config);
+  if (check) {
+    for (auto& item : settings) {
+      auto from = sources.find(item.flag);
+      std::printf("%-20s %-40s # %s\n", (item.flag + ":").c_str(),
+                  item.show().c_str(),
+                  from == sources.end() ? "default" : from->second.c_str());
+    }
+    out.exit_code = 0;
+  }
+  return out;
+}
+
+} // namespace caged

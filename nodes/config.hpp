@@ -1,0 +1,48 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "messages/limits.hpp"
+
+namespace caged {
+
+/// Everything caged-node can be told: file < CAGED_NODE_* < flags. Names in the
+/// file are those of the flags.
+struct node_config {
+  std::filesystem::path data_dir = "/var/lib/caged";
+  std::filesystem::path run_dir = "/run/caged";
+  std::string client_endpoint; ///< empty: ipc://RUN_DIR/node.sock
+  std::string metrics_address = "127.0.0.1:9464";
+  std::string runtime = "oci";
+  std::string crun = "crun";
+  std::filesystem::path agent_dir; ///< empty: found beside the program
+  std::string node_name;           ///< empty: the node's id
+  /// What may be promised to sandboxes; 0: found out from the machine.
+  unsigned cpus = 0;
+  std::uint64_t memory_mb = 0;
+  std::uint64_t disk_gb = 0;
+  unsigned max_starts = 4; ///< blocking driver calls at a time
+  std::chrono::milliseconds heartbeat_interval =
+      limits::heartbeat_interval_default;
+  std::chrono::milliseconds metrics_interval = limits::metrics_interval_default;
+  std::chrono::milliseconds failed_retention = std::chrono::hours(24);
+  std::string log_level = "info";
+  std::string log_format = "auto";
+};
+
+struct parsed_config {
+  node_config config;
+  /// Set when the process should end now: --help, --version and
+  /// --check-config (0), a bad flag, variable or file (2). What there is to say
+  /// has been printed.
+  std::optional<int> exit_code;
+};
+
+/// Reads flags, environment and file.
+parsed_config parse_node_config(int argc, const char* const* argv);
+
+} // namespace caged
