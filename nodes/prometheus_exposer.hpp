@@ -4,21 +4,23 @@
 #include <string>
 
 #include "actors/metrics_sink.hpp"
-#include "messages/error.hpp"
 
 namespace caged {
 
-/// The Prometheus endpoint: prometheus-cpp's HTTP server over what actors put
-/// here. Series and units: docs/metrics.md.
+/// metrics_sink behind an HTTP endpoint, GET /metrics, on prometheus-cpp. The
+/// numbers live in a metrics_table; a scrape copies them and writes its answer
+/// without holding anybody up, however slowly it is read.
 class prometheus_exposer : public metrics_sink {
 public:
-  /// Listens at "ADDRESS:PORT"; port 0: the kernel chooses. Errors: bad_request
-  /// (no such form), io (in use), each naming the address.
-  static result<std::shared_ptr<prometheus_exposer>>
+  /// `address` is HOST:PORT; port 0 lets the system choose. `node` becomes a
+  /// label of every series; `version` and `runtime` stand on caged_node_info.
+  /// Errors: bad_request (no HOST:PORT), io (the address cannot be used; names
+  /// it and the flag).
+  static result<std::unique_ptr<prometheus_exposer>>
   open(const std::string& address, const std::string& node,
        const std::string& version, const std::string& runtime);
 
-  /// "127.0.0.1:9464", with the port that was chosen.
+  /// Where it really listens: "127.0.0.1:9464".
   virtual std::string listen_address() const = 0;
 };
 
