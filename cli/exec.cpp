@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <thread>
 
 #include <fcntl.h>
@@ -146,6 +147,7 @@ private:
   bool out_ready_ = true, err_ready_ = true;
   bool stdin_ready_ = false, stdin_over_ = false;
   steady_clock::time_point away_since_{};
+  std::optional<steady_clock::time_point> refused_since_;
   bool ever_there_ = false;
   int interrupts_ = 0;
   steady_clock::time_point last_interrupt_{};
@@ -202,13 +204,20 @@ result<void> exec_run::receive() {
     if (error && is_transient(error->why.code) && stream_.started()
         && error->why.code != ec::superseded
         && error->why.code != ec::agent_lost) {
+      auto now = steady_clock::now();
+      if (!refused_since_)
+        refused_since_ = now;
+      if (now - *refused_since_ > limits::reattach_grace)
+        return tl::unexpected<failure>(error->why);
       node_.reset();
       return {};
     }
     if (auto taken = stream_.take((*got)->body); !taken)
       return taken;
-    if (stream_.started())
+    if (stream_.started()) {
       away_since_ = steady_clock::now();
+      refused_since_.reset();
+    }
   }
   return {};
 }

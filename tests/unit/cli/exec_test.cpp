@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "cli/command_line.hpp"
 #include "cli/endpoint.hpp"
 #include "cli/exec.hpp"
 #include "nodes/client_port.hpp"
@@ -280,4 +281,39 @@ TEST_CASE("an error of the node is the error of exec") {
   auto got = cli::run_exec(node.endpoint(), command());
   REQUIRE_FALSE(got.has_value());
   CHECK(got.error().code == ec::not_found);
+}
+
+TEST_CASE("everything behind -- is the command's, flags and verbs alike") {
+  std::vector<std::vector<std::string>> seen;
+  std::map<std::string, std::string> env;
+  fake_node node{[&](fake_node& self, api::request& r) {
+    if (auto* exec = std::get_if<api::exec>(&r.body)) {
+      seen.push_back(exec->argv);
+      env = exec->env;
+      self.answer(r, api::exec_started{"cage-abcdefgh", 7, true});
+      self.answer(r, api::exec_exit{5, 0, "exited"});
+    }
+  }};
+  auto endpoint = node.endpoint();
+  auto run = [&](std::vector<std::string> args) {
+    args.insert(args.begin(), {"caged", "--endpoint", endpoint});
+    std::vector<char*> argv;
+    for (auto& arg : args)
+      argv.push_back(arg.data());
+    return cli::run_command_line(static_cast<int>(argv.size()), argv.data());
+  };
+  const std::vector<std::vector<std::string>> commands = {
+      {"ls", "-l", "--help"},
+      {"list"},
+      {"sh", "-s", "--", "x", "-e", "y"},
+      {"env", "--endpoint", "z", ""}};
+  for (const auto& command : commands) {
+    std::vector<std::string> args = {"exec",  "--no-stdin", "-e",
+                                     "A=b c", "web",        "--"};
+    args.insert(args.end(), command.begin(), command.end());
+    CHECK(run(args) == 5);
+  }
+  node.port->stop();
+  CHECK(seen == commands);
+  CHECK(env == std::map<std::string, std::string>{{"A", "b c"}});
 }
