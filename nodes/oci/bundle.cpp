@@ -1,5 +1,7 @@
 #include "nodes/oci/bundle.hpp"
 
+#include "messages/text.hpp"
+
 #include <algorithm>
 
 #include <nlohmann/json.hpp>
@@ -56,7 +58,11 @@ std::string bundle_config(const launch_request& request,
          {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
           "HOME=/root", "container=caged", "CAGED_WORKSPACE=" + spec.workdir,
           "CAGED_MEMORY_BYTES=" + std::to_string(memory),
-          "CAGED_CPUS=" + std::to_string(spec.cpus)}},
+          "CAGED_CPUS=" + std::to_string(spec.cpus),
+          "CAGED_HEARTBEAT_INTERVAL="
+              + format_duration(options.heartbeat_interval),
+          "CAGED_METRICS_INTERVAL="
+              + format_duration(options.metrics_interval)}},
         {"cwd", "/"},
         {"capabilities",
          {{"bounding", capabilities()},

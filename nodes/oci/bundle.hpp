@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -14,6 +15,8 @@ struct bundle_options {
   bool limit_swap = false; ///< the kernel accounts swap
   std::uint64_t files = 0; ///< RLIMIT_NOFILE, at most our own hard limit
   int oom_score_adj = 0;   ///< never below our own
+  std::chrono::milliseconds heartbeat_interval{5'000};
+  std::chrono::milliseconds metrics_interval{10'000};
 };
 
 /// crun's config.json for a sandbox (OCI runtime specification 1.0.2). No

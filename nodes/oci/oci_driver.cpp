@@ -204,6 +204,8 @@ std::string oci_driver::container_config(const launch_request& request) const {
   out.files = std::min<std::uint64_t>(files.rlim_max, 65536);
   auto own = sys::read_small("/proc/self/oom_score_adj").value_or("0");
   out.oom_score_adj = std::max(0, std::atoi(own.c_str()));
+  out.heartbeat_interval = options_.heartbeat_interval;
+  out.metrics_interval = options_.metrics_interval;
   return bundle_config(request, out);
 }
 

@@ -26,6 +26,8 @@ struct oci_options {
   /// ranges of useradd and of systemd's DynamicUser and nspawn (systemd,
   /// docs/UIDS-GIDS.md: 524288 to 1879048191 is for containers).
   std::uint32_t uid_base = 1'000'000'000;
+  std::chrono::milliseconds heartbeat_interval{5'000}; ///< told to the agents
+  std::chrono::milliseconds metrics_interval{10'000};
   std::chrono::milliseconds start_timeout{20'000}; ///< for crun alone
   std::chrono::milliseconds kill_timeout{10'000};  ///< until a cgroup is empty
 };
