@@ -30,6 +30,7 @@ namespace {
 
 constexpr int handshake_ms = 2000;
 constexpr int linger_ms = 1000;
+constexpr int send_high_water = 64; // messages; at most 4 MB a client
 constexpr auto probe_interval = 1s;
 /// A client whose pipe is full is tried again after this.
 constexpr auto retry_interval = 5ms;
@@ -175,6 +176,8 @@ result<void> router_port::bind(const client_port_options& options) {
                 static_cast<std::int64_t>(limits::envelope_max));
     socket_.set(zmq::sockopt::handshake_ivl, handshake_ms);
     socket_.set(zmq::sockopt::linger, linger_ms);
+    // The rest waits in our own queue, which is bounded in bytes.
+    socket_.set(zmq::sockopt::sndhwm, send_high_water);
     socket_.bind(options.endpoint);
   } catch (const zmq::error_t& e) {
     return fail(ec::io,
