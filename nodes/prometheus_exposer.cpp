@@ -1,8 +1,11 @@
 #include "nodes/prometheus_exposer.hpp"
 
+#include <atomic>
 #include <cerrno>
 #include <exception>
 #include <optional>
+#include <thread>
+#include <tuple>
 #include <utility>
 
 #include <netdb.h>
@@ -27,50 +30,85 @@ constexpr const char* flag_hint =
 constexpr const char* http_threads = "4";
 constexpr const char* request_timeout_ms = "10000";
 
-/// What the HTTP library would only call "failed" is told with errno: binds the
-/// address once and lets go of it again.
-result<void> try_address(const std::string& address, const std::string& host,
-                         const std::string& port) {
-  addrinfo wanted{};
-  wanted.ai_socktype = SOCK_STREAM;
-  wanted.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV;
-  addrinfo* found = nullptr;
-  if (::getaddrinfo(host.empty() ? nullptr : host.c_str(), port.c_str(),
-                    &wanted, &found)
-      != 0)
-    return fail(ec::bad_request,
-                "the metrics address " + quoted(address)
-                    + " is no IP-ADDRESS:PORT",
-                flag_hint);
-  int fd = ::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  int on = 1;
-  bool good = fd >= 0
-              && ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0
-              && ::bind(fd, found->ai_addr, found->ai_addrlen) == 0
-              && ::listen(fd, 1) == 0;
-  int error = errno;
-  if (fd >= 0)
+/// A numeric HOST and PORT as the socket calls take them.
+class endpoint {
+public:
+  endpoint(const std::string& host, const std::string& port) {
+    addrinfo wanted{};
+    wanted.ai_socktype = SOCK_STREAM;
+    wanted.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV;
+    if (::getaddrinfo(host.empty() ? nullptr : host.c_str(), port.c_str(),
+                      &wanted, &found_)
+        != 0)
+      found_ = nullptr;
+  }
+  ~endpoint() {
+    if (found_)
+      ::freeaddrinfo(found_);
+  }
+  endpoint(const endpoint&) = delete;
+  endpoint& operator=(const endpoint&) = delete;
+
+  bool valid() const { return found_ != nullptr; }
+
+  /// Binds it once and lets go of it again. errno, or 0.
+  int try_bind() const {
+    int fd = ::socket(found_->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int on = 1;
+    bool good =
+        fd >= 0
+        && ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0
+        && ::bind(fd, found_->ai_addr, found_->ai_addrlen) == 0
+        && ::listen(fd, 1) == 0;
+    int error = good ? 0 : errno;
+    if (fd >= 0)
+      ::close(fd);
+    return error;
+  }
+
+  /// Connects and hangs up.
+  void knock() const {
+    int fd = ::socket(found_->ai_family,
+                      SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+      return;
+    // Loopback: the connection is made by the call itself.
+    std::ignore = ::connect(fd, found_->ai_addr, found_->ai_addrlen);
     ::close(fd);
-  ::freeaddrinfo(found);
-  if (good)
-    return {};
-  auto why =
-      fail_errno(ec::io, "metrics cannot be served on " + address, error);
-  why.value().hint = flag_hint;
-  return why;
-}
+  }
+
+private:
+  addrinfo* found_ = nullptr;
+};
 
 class http_exposer : public prometheus_exposer {
 public:
   http_exposer(std::shared_ptr<metrics_table> table, const std::string& host,
-               const std::string& address)
+               const std::string& bare_host, const std::string& address)
       : table_{std::move(table)},
-        http_{std::vector<std::string>{
+        http_{std::make_unique<prometheus::Exposer>(std::vector<std::string>{
             "listening_ports", address, "num_threads", http_threads,
-            "request_timeout_ms", request_timeout_ms}} {
-    http_.RegisterCollectable(table_);
-    auto ports = http_.GetListeningPorts();
-    address_ = host + ":" + std::to_string(ports.empty() ? 0 : ports.front());
+            "request_timeout_ms", request_timeout_ms})} {
+    http_->RegisterCollectable(table_);
+    auto ports = http_->GetListeningPorts();
+    auto port = std::to_string(ports.empty() ? 0 : ports.front());
+    address_ = host + ":" + port;
+    endpoint_ = std::make_unique<endpoint>(bare_host, port);
+  }
+
+  /// The HTTP library notices that it should end when its poll(2) returns:
+  /// after 2 s, or when somebody knocks.
+  ~http_exposer() override {
+    std::atomic<bool> ended{false};
+    std::thread knocker{[&] {
+      while (!ended) {
+        endpoint_->knock();
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+    }};
+    http_.reset();
+    ended = true;
+    knocker.join();
   }
 
   std::string listen_address() const override { return address_; }
@@ -111,8 +149,9 @@ public:
 
 private:
   std::shared_ptr<metrics_table> table_;
-  prometheus::Exposer http_;
+  std::unique_ptr<prometheus::Exposer> http_;
   std::string address_;
+  std::unique_ptr<endpoint> endpoint_;
 };
 
 } // namespace
@@ -131,12 +170,23 @@ prometheus_exposer::open(const std::string& address, const std::string& node,
   auto bare = host;
   if (bare.size() > 2 && bare.front() == '[' && bare.back() == ']')
     bare = bare.substr(1, bare.size() - 2);
-  if (auto free = try_address(address, bare, address.substr(colon + 1)); !free)
-    return tl::unexpected<failure>(free.error());
+  endpoint wanted{bare, address.substr(colon + 1)};
+  if (!wanted.valid())
+    return fail(ec::bad_request,
+                "the metrics address " + quoted(address)
+                    + " is no IP-ADDRESS:PORT",
+                flag_hint);
+  // What the HTTP library would only call "failed" is told with its reason.
+  if (int error = wanted.try_bind()) {
+    auto why =
+        fail_errno(ec::io, "metrics cannot be served on " + address, error);
+    why.value().hint = flag_hint;
+    return why;
+  }
   try {
     // The HTTP library takes a port alone for all addresses.
     return std::unique_ptr<prometheus_exposer>{std::make_unique<http_exposer>(
-        std::make_shared<metrics_table>(node, version, runtime), host,
+        std::make_shared<metrics_table>(node, version, runtime), host, bare,
         host.empty() ? address.substr(1) : address)};
   } catch (const std::exception& e) {
     return fail(ec::io,
