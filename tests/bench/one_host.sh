@@ -65,7 +65,7 @@ repeat ms crun_run | row "floor: crun run, /bin/true, delete"
 # --- caged --------------------------------------------------------------------
 mkdir -p "$work/data" "$work/run"
 "$bin/caged-node" --data-dir "$work/data" --run-dir "$work/run" \
-  --metrics-listen 127.0.0.1:0 >"$work/node.log" 2>&1 </dev/null &
+  --metrics-address 127.0.0.1:0 >"$work/node.log" 2>&1 </dev/null &
 node=$!
 for ((i = 0; i < 100; i++)); do
   "$bin/caged" node status >/dev/null 2>&1 && break

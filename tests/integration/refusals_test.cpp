@@ -155,7 +155,7 @@ TEST_CASE("a missing crun is told with how to get it") {
   CHECK(has(got.err, "install"));
 }
 
-TEST_CASE("--check-config says what the node would do and starts nothing") {
+TEST_CASE("check-config says what the node would do and starts nothing") {
   temp_dir dir;
   auto got = start_node({"--check-config", "--data-dir", dir / "data"});
   CHECK(got.exit == 0);
