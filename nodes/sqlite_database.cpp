@@ -9,6 +9,10 @@ namespace {
 
 constexpr int busy_timeout_ms = 5000;
 
+constexpr const char* damaged_hint =
+    "it is damaged: restore it from a backup, or move it and its -wal and -shm "
+    "files away to start anew";
+
 } // namespace
 
 void sqlite_database::raise(int code) {
@@ -27,8 +31,7 @@ void sqlite_database::raise(int code) {
     break;
   case SQLITE_NOTADB:
   case SQLITE_CORRUPT:
-    hint = "it is damaged: restore it from a backup, or move it away to "
-           "start anew";
+    hint = damaged_hint;
     break;
   default:
     break;
@@ -51,8 +54,9 @@ sqlite_database::sqlite_database(const std::filesystem::path& file,
     ::chmod(file.c_str(), 0600); // specs hold secrets
     run("PRAGMA journal_mode=WAL");
     run(how == durability::full ? "PRAGMA synchronous=FULL"
-                                : "PRAGMA synchronous=OFF");
-    run("PRAGMA foreign_keys=ON");
+                                : "PRAGMA synchronous=NORMAL");
+    if (how == durability::full)
+      check();
   } catch (...) {
     ::sqlite3_close_v2(raw_);
     throw;
@@ -61,6 +65,16 @@ sqlite_database::sqlite_database(const std::filesystem::path& file,
 
 sqlite_database::~sqlite_database() {
   ::sqlite3_close_v2(raw_);
+}
+
+/// Finds damage now, not when a sandbox depends on it.
+void sqlite_database::check() {
+  statement read{*this, "PRAGMA quick_check(1)"};
+  if (!read.step())
+    return;
+  if (auto said = read.text(0); said != "ok")
+    throw sqlite_error{
+        {ec::io, file_.string() + " cannot be used: " + said, damaged_hint}};
 }
 
 void sqlite_database::run(const char* sql) {
@@ -116,6 +130,15 @@ sqlite_database::statement&
 sqlite_database::statement::bind(std::int64_t number) {
   if (auto code = ::sqlite3_bind_int64(raw_, next_++, number);
       code != SQLITE_OK)
+    db_.raise(code);
+  return *this;
+}
+
+sqlite_database::statement&
+sqlite_database::statement::bind(std::optional<int> number) {
+  if (number)
+    return bind(std::int64_t{*number});
+  if (auto code = ::sqlite3_bind_null(raw_, next_++); code != SQLITE_OK)
     db_.raise(code);
   return *this;
 }

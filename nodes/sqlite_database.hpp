@@ -26,11 +26,15 @@ class sqlite_database {
 public:
   enum class durability {
     full, ///< on disk when a commit returns (synchronous=FULL)
-    process, ///< survives the process, not the machine (synchronous=OFF)
+    /// Survives the process, not the machine. Still synchronous=NORMAL: a
+    /// checkpoint that is not synced (OFF) could damage at a power loss what
+    /// the other connection has promised (sqlite.org/pragma.html).
+    process,
   };
 
-  /// Opens or makes the file, mode 0600, in WAL mode. Throws sqlite_error:
-  /// io, naming the file, what SQLite says and the remedy.
+  /// Opens or makes the file, mode 0600, in WAL mode, and checks that it is not
+  /// damaged. Throws sqlite_error: io, naming the file, what SQLite says and
+  /// the remedy.
   sqlite_database(const std::filesystem::path& file, durability how);
   ~sqlite_database();
   sqlite_database(const sqlite_database&) = delete;
@@ -52,7 +56,8 @@ public:
 
     statement& bind(std::string_view text); ///< the next parameter
     statement& bind(std::int64_t number);
-    bool step(); ///< true: a row is there
+    statement& bind(std::optional<int> number); ///< nullopt: NULL
+    bool step();                                ///< true: a row is there
     std::string text(int column);
     std::int64_t number(int column);
     bool null(int column);
@@ -79,6 +84,7 @@ public:
 
 private:
   [[noreturn]] void raise(int code);
+  void check();
   std::filesystem::path file_;
   sqlite3* raw_ = nullptr;
 };

@@ -1,10 +1,10 @@
 #include "nodes/sqlite_store.hpp"
 
-#include <map>
 #include <mutex>
 #include <vector>
 
 #include "nodes/sqlite_database.hpp"
+#include "nodes/store_watchers.hpp"
 
 namespace caged {
 
@@ -65,10 +65,7 @@ public:
       return revision;
     });
     if (done)
-      for (const auto& [id, watcher] : watchers_)
-        for (const auto& [item, erased] : changes)
-          if (item.key.rfind(watcher.first, 0) == 0)
-            watcher.second(item, erased);
+      watchers_.changed(std::move(changes));
     return done;
   }
 
@@ -95,13 +92,7 @@ public:
 
   result<std::shared_ptr<void>> watch(const std::string& prefix,
                                       watch_handler handler) override {
-    std::lock_guard guard{mutex_};
-    auto id = next_watcher_++;
-    watchers_.emplace(id, std::pair{prefix, std::move(handler)});
-    return std::shared_ptr<void>{nullptr, [this, id](void*) {
-                                   std::lock_guard inner{mutex_};
-                                   watchers_.erase(id);
-                                 }};
+    return watchers_.add(prefix, std::move(handler));
   }
 
   std::string kind() const override { return "sqlite"; }
@@ -116,10 +107,9 @@ private:
     return record{key, read.text(0), read.number(1)};
   }
 
-  std::recursive_mutex mutex_; // a watcher may read the store
+  std::mutex mutex_;
   sqlite_database db_;
-  int next_watcher_ = 0;
-  std::map<int, std::pair<std::string, watch_handler>> watchers_;
+  store_watchers watchers_;
 };
 
 } // namespace

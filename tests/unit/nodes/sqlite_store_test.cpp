@@ -1,0 +1,89 @@
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+
+#include <sys/stat.h>
+
+#include "messages/text.hpp"
+#include "nodes/sqlite_database.hpp"
+#include "nodes/sqlite_store.hpp"
+#include "tests/unit/nodes/store_contract.hpp"
+
+using namespace caged;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct scratch {
+  fs::path path = fs::temp_directory_path() / ("caged-" + random_name(8));
+  scratch() { fs::create_directory(path); }
+  ~scratch() { fs::remove_all(path); }
+};
+
+} // namespace
+
+TEST_CASE("the SQLite store keeps the contract of stores") {
+  scratch dir;
+  test::store_contract([&] { return open_sqlite_store(dir.path / "s.db"); });
+}
+
+TEST_CASE("the store's file is its owner's alone") {
+  scratch dir;
+  auto store = open_sqlite_store(dir.path / "s.db");
+  REQUIRE(store);
+  REQUIRE((*store)->commit({}, {test::put("a", "b")}));
+  for (const auto& file : fs::directory_iterator(dir.path)) {
+    struct stat what {};
+    REQUIRE(::stat(file.path().c_str(), &what) == 0);
+    INFO(file.path());
+    CHECK((what.st_mode & 0777) == 0600);
+  }
+}
+
+TEST_CASE("a store that is no store is refused with its name and a remedy") {
+  scratch dir;
+  auto file = dir.path / "s.db";
+  std::ofstream{file} << std::string(8192, 'x');
+  auto garbage = open_sqlite_store(file);
+  REQUIRE_FALSE(garbage);
+  CHECK(garbage.error().code == ec::io);
+  CHECK(garbage.error().message.find(file.string()) != std::string::npos);
+  CHECK(garbage.error().hint.find("damaged") != std::string::npos);
+
+  auto missing = open_sqlite_store(dir.path / "no" / "s.db");
+  REQUIRE_FALSE(missing);
+  CHECK(missing.error().message.find("no/s.db") != std::string::npos);
+}
+
+TEST_CASE("a store with a damaged page is refused when it is opened") {
+  scratch dir;
+  auto file = dir.path / "s.db";
+  {
+    auto store = open_sqlite_store(file);
+    REQUIRE(store);
+    for (int i = 0; i < 200; ++i)
+      REQUIRE((*store)->commit(
+          {}, {test::put("key" + std::to_string(i), std::string(400, 'v'))}));
+  }
+  REQUIRE(fs::file_size(file) > 40000);
+  std::fstream damage{file, std::ios::in | std::ios::out | std::ios::binary};
+  damage.seekp(4096 * 3);
+  damage << std::string(4096 * 4, '\x55');
+  damage.close();
+  auto refused = open_sqlite_store(file);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ec::io);
+  CHECK(refused.error().hint.find("damaged") != std::string::npos);
+}
+
+TEST_CASE("a store of a newer schema is refused with both versions") {
+  scratch dir;
+  auto file = dir.path / "s.db";
+  REQUIRE(open_sqlite_store(file));
+  sqlite_database{file, sqlite_database::durability::full}.run(
+      "PRAGMA user_version=7");
+  auto newer = open_sqlite_store(file);
+  REQUIRE_FALSE(newer);
+  CHECK(newer.error().code == ec::unsupported);
+  CHECK(newer.error().message.find("schema 7") != std::string::npos);
+}
