@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -56,6 +57,10 @@ public:
   /// Lets go of the unfinished line: its rest is skipped, as one that was too
   /// long. For who has to keep a limit over several readers.
   void drop_unfinished();
+
+  /// Takes back what was fed and not looked at yet, for who has to pause: feed
+  /// it again later.
+  std::string_view take_rest() noexcept { return std::exchange(input_, {}); }
 
 private:
   std::optional<result<line>> finish(std::string_view text);

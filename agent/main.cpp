@@ -1,0 +1,58 @@
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "agent/config.hpp"
+#include "agent/init.hpp"
+#include "agent/server.hpp"
+#include "caged_version.hpp"
+
+// caged-agent: lives inside every sandbox as PID 1, or stand-alone.
+int main(int argc, char** argv) {
+  using namespace caged::agent;
+  auto parsed = parse_config({argv + 1, argv + argc}, [](const char* name) {
+    return std::getenv(name);
+  });
+  if (!parsed) {
+    std::fprintf(stderr, "caged-agent: %s\n", parsed.error().message.c_str());
+    return 2;
+  }
+  if (parsed->show_help) {
+    std::fputs(help_text().c_str(), stdout);
+    return 0;
+  }
+  if (parsed->show_version) {
+    std::puts("caged-agent " CAGED_VERSION);
+    return 0;
+  }
+  log::set_level(parsed->log_level);
+  bool init = ::getpid() == 1;
+  if (init) {
+    prepare_init();
+    // Its reader, the node, may be away: then lines are dropped.
+    int flags = ::fcntl(STDERR_FILENO, F_GETFL);
+    if (flags >= 0)
+      ::fcntl(STDERR_FILENO, F_SETFL, flags | O_NONBLOCK);
+  }
+  std::signal(SIGPIPE, SIG_IGN);
+  sigset_t read_by_loop;
+  sigemptyset(&read_by_loop);
+  for (int number : {SIGCHLD, SIGTERM, SIGINT})
+    sigaddset(&read_by_loop, number);
+  sigprocmask(SIG_BLOCK, &read_by_loop, nullptr);
+
+  int code = 1;
+  {
+    server agent{*parsed, init};
+    if (auto ready = agent.listen(); !ready)
+      std::fprintf(stderr, "caged-agent: %s\n", ready.error().message.c_str());
+    else
+      code = agent.run();
+  }
+  if (init)
+    power_off_if_machine();
+  return code;
+}
