@@ -24,18 +24,50 @@ constexpr const char* remedy =
 /// Less than this and SQLite cannot make its files.
 constexpr std::size_t probe_bytes = 256 * 1024;
 
-result<void> make_directory(const fs::path& path, mode_t mode) {
+/// Makes it with that mode. One that exists keeps its mode (it may be /tmp),
+/// but must not be writable by the `others` (mode bits).
+result<void> make_directory(const fs::path& path, mode_t mode, mode_t others) {
   std::error_code code;
-  fs::create_directories(path, code);
+  bool made = fs::create_directories(path, code);
   if (code)
     return fail(ec::io,
                 "the directory " + path.string()
                     + " cannot be made: " + code.message(),
                 remedy);
-  if (::chmod(path.c_str(), mode) != 0)
+  if (made && ::chmod(path.c_str(), mode) != 0)
     return fail_errno(ec::io, "the mode of " + path.string() + " cannot be set",
                       errno);
+  struct stat found {};
+  if (::stat(path.c_str(), &found) != 0)
+    return fail_errno(ec::io, path.string() + " cannot be looked at", errno);
+  if ((found.st_mode & others) != 0)
+    return fail(ec::denied,
+                "others can write into the directory " + path.string(),
+                "take the right away from them (chmod), or choose another "
+                "directory");
   return {};
+}
+
+/// Members of the group may connect. Only where the directory is for nobody
+/// else anyway: /run, say, stays as it is.
+result<void> give_to_group(const fs::path& path) {
+  struct stat found {};
+  const auto* group = ::getgrnam("caged");
+  if (!group || ::stat(path.c_str(), &found) != 0 || (found.st_mode & 0007) != 0
+      || found.st_gid == group->gr_gid)
+    return {};
+  if (::chown(path.c_str(), ::geteuid(), group->gr_gid) != 0)
+    return fail_errno(
+        ec::io, path.string() + " cannot be given to the group caged", errno);
+  return {};
+}
+
+void sync_directory(const fs::path& path) {
+  int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0)
+    return;
+  ::fsync(fd); // best effort: not every file system can
+  ::close(fd);
 }
 
 /// Writes a file and renames it into place.
@@ -82,7 +114,7 @@ data_directory::~data_directory() {
 
 result<std::unique_ptr<data_directory>>
 data_directory::open(const fs::path& data, const fs::path& run) {
-  if (auto made = make_directory(data, 0700); !made)
+  if (auto made = make_directory(data, 0700, 0022); !made)
     return tl::unexpected<failure>(made.error());
   std::unique_ptr<data_directory> out{new data_directory};
   auto file = data / "lock";
@@ -115,12 +147,10 @@ data_directory::open(const fs::path& data, const fs::path& run) {
     return tl::unexpected<failure>(probed.error());
   ::unlink((data / ".probe").c_str());
 
-  if (auto made = make_directory(run, 0750); !made)
+  if (auto made = make_directory(run, 0750, 0002); !made)
     return tl::unexpected<failure>(made.error());
-  if (const auto* group = ::getgrnam("caged");
-      group && ::chown(run.c_str(), ::geteuid(), group->gr_gid) != 0)
-    return fail_errno(
-        ec::io, run.string() + " cannot be given to the group caged", errno);
+  if (auto given = give_to_group(run); !given)
+    return tl::unexpected<failure>(given.error());
 
   out->id_ = slurp(data / "node-id");
   if (out->id_.size() != 8 || !is_valid_name(out->id_)) {
@@ -134,6 +164,7 @@ data_directory::open(const fs::path& data, const fs::path& run) {
     out->id_ = random_name(8);
     if (auto written = write_whole(data / "node-id", out->id_ + "\n"); !written)
       return tl::unexpected<failure>(written.error());
+    sync_directory(data);
   }
   return out;
 }

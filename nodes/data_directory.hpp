@@ -15,7 +15,8 @@ public:
   /// Makes both directories (data 0700, run 0750 and of the group "caged" where
   /// there is one), locks the data directory, checks that it can be written,
   /// and reads or makes the node's id. Errors: conflict (names the process that
-  /// holds the lock), io (read-only, full, no right), each naming the path.
+  /// holds the lock), denied (others can write there), io (read-only, full, no
+  /// right), each naming the path. A directory that exists keeps its mode.
   static result<std::unique_ptr<data_directory>>
   open(const std::filesystem::path& data, const std::filesystem::path& run);
 
