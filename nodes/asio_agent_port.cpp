@@ -14,6 +14,10 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#ifdef __SANITIZE_THREAD__
+// Asio's fences, which the thread sanitizer does not see: it sees the locks.
+#pragma GCC diagnostic ignored "-Wtsan"
+#endif
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
