@@ -8,11 +8,11 @@ namespace caged {
 /// What the agent reports from inside its sandbox. A claim, not a fact: the
 /// host checks it with is_plausible before it shows it to anybody.
 struct agent_metrics {
-  double cpu_percent = 0;     ///< of one core, since the previous sample
-  double cpu_seconds = 0;     ///< cumulative
+  double cpu_percent = 0; ///< of one core, since the previous sample
+  double cpu_seconds = 0; ///< cumulative
   double memory_used_bytes = 0;
   double memory_total_bytes = 0; ///< the limit
-  double disk_used_bytes = 0; ///< file system of the workspace
+  double disk_used_bytes = 0;    ///< file system of the workspace
   double disk_total_bytes = 0;
   double processes = 0;
   /// Absent where there is no network interface but lo.
@@ -37,7 +37,7 @@ struct host_stats {
   std::uint64_t pids = 0;
   std::uint64_t pids_limit = 0;
   std::uint64_t pids_refused = 0; ///< forks refused by the limit
-  std::uint64_t disk_bytes = 0; ///< allocated on the host by the disk layer
+  std::uint64_t disk_bytes = 0;   ///< allocated on the host by the disk layer
   std::uint64_t disk_limit_bytes = 0;
 };
 

@@ -36,7 +36,7 @@ network_mode_from_string(std::string_view name) noexcept;
 
 /// What a user asked for. Immutable once the sandbox exists.
 struct sandbox_spec {
-  std::string name;     ///< unique per owner; may be empty
+  std::string name; ///< unique per owner; may be empty
   std::string template_name = "minimal";
   std::string runtime = "oci"; ///< driver: "oci" or "fake"
   unsigned cpus = limits::cpus_default;
@@ -66,9 +66,9 @@ bool is_valid_id(std::string_view id) noexcept;
 /// Resolves a reference as exact id, then exact name, then unique prefix of an
 /// id or name. `known` holds (id, name) pairs of what the caller may see.
 /// Errors: not_found, ambiguous (the message lists up to five candidates).
-result<std::string>
-resolve_reference(std::string_view reference,
-                  const std::vector<std::pair<std::string, std::string>>& known);
+result<std::string> resolve_reference(
+    std::string_view reference,
+    const std::vector<std::pair<std::string, std::string>>& known);
 
 /// One recorded transition: who, which limit, which fault.
 struct cause {
@@ -88,7 +88,7 @@ struct sandbox_info {
   sandbox_spec spec; ///< env values and init_script are left out
   std::int64_t created_ms = 0;
   cause last_cause;
-  std::string agent_version; ///< empty before the first hello
+  std::string agent_version;          ///< empty before the first hello
   std::int64_t last_heartbeat_ms = 0; ///< 0 before the first one
   /// Init script: -1 none, 0 running, 1 ended well, 2 ended badly.
   int init_state = -1;
