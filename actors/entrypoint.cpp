@@ -102,9 +102,13 @@ void entrypoint_state::handle(const request_ptr& request) {
                   {ec::denied, "only an admin may shut the node down", {}});
             self->request(node, destroy_patience,
                           stop_request{what.destroy_all, request->caller})
-                .then([this, request](
-                          api::shutdown_reply& got) { answer(*request, got); },
-                      [this, request](caf::error& e) { refuse(*request, e); });
+                .then(
+                    [this, request](api::shutdown_reply& got) {
+                      answer(*request, got);
+                      // Its answer is on its way: now the daemon may end.
+                      context->request_stop();
+                    },
+                    [this, request](caf::error& e) { refuse(*request, e); });
           },
           // The rest belongs to a running exec.
           [&](const auto&) { stream(request); },

@@ -514,13 +514,11 @@ supervisor_state::shut_down(const stop_request& what) {
   auto left = std::make_shared<std::size_t>(sandboxes_.size());
   auto count = std::make_shared<api::shutdown_reply>();
   auto first = std::make_shared<std::optional<caf::error>>();
-  auto stop = context->request_stop;
   if (!what.destroy_all || sandboxes_.empty()) {
     answer.deliver(*count);
-    stop();
     return answer;
   }
-  auto done = [this, left, count, first, answer, stop]() mutable {
+  auto done = [this, left, count, first, answer]() mutable {
     if (--*left > 0)
       return;
     if (*first) {
@@ -529,7 +527,6 @@ supervisor_state::shut_down(const stop_request& what) {
       return;
     }
     answer.deliver(*count);
-    stop();
   };
   auto destroy = [this, count, first, done,
                   who = what.who](const sandbox_actor& handle) {

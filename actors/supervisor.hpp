@@ -81,7 +81,8 @@ using supervisor_actor = caf::typed_actor<
     caf::replies_to<atom::status>::with<api::node_status_reply>,
     // The journal held against the kernel. Errors: of journal and driver.
     caf::replies_to<atom::audit>::with<api::audit_reply>,
-    // Ends the daemon; with destroy_all every sandbox is destroyed first.
+    // Takes no new sandbox; with destroy_all every one is destroyed first. The
+  // entrypoint ends the daemon when it has passed the answer on.
     caf::replies_to<stop_request>::with<api::shutdown_reply>,
     // From the driver's thread.
     caf::reacts_to<exit_report>,

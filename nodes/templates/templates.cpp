@@ -20,6 +20,30 @@ using namespace std::chrono_literals;
 
 namespace {
 
+/// Debian's busybox writes sizes as 300m and 4k; everybody else's head knows
+/// K, M and G too. Only the number behind -c or -n is rewritten.
+constexpr const char* head_wrapper = R"(#!/bin/sh
+size() {
+  case $1 in
+    *[0-9]K) echo "${1%K}k" ;;
+    *[0-9]M) echo "${1%M}m" ;;
+    *[0-9]G) echo "$((${1%G} * 1024))m" ;;
+    *) echo "$1" ;;
+  esac
+}
+previous=
+for argument; do
+  shift
+  case $previous:$argument in
+    -[cn]:*) argument=$(size "$argument") ;;
+    *:-[cn]?*) argument=${argument%"${argument#-?}"}$(size "${argument#-?}") ;;
+  esac
+  previous=$argument
+  set -- "$@" "$argument"
+done
+exec /bin/busybox head "$@"
+)";
+
 constexpr auto no_busybox_hint = "install it: apt-get install busybox-static";
 
 result<void> fill(const fs::path& root) {
@@ -63,6 +87,11 @@ result<void> fill(const fs::path& root) {
   if (!fs::is_symlink(root / "bin/sh", error))
     return fail(ec::host_setup, busybox.string() + " has no shell",
                 no_busybox_hint);
+  fs::create_directories(root / "usr/local/bin", error);
+  if (auto done =
+          sys::write_file(root / "usr/local/bin/head", head_wrapper, 0755);
+      !done)
+    return done;
   // A link to a shared library would not start in there.
   const std::pair<const char*, const char*> files[] = {
       {"etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"

@@ -98,7 +98,7 @@ TEST_CASE("the init script runs before up returns and its output is kept",
 }
 
 TEST_CASE("the daemon stops and starts again under its sandboxes", "[vm]") {
-  test_node node;
+  test_node node{{"--cpus", "40", "--disk-gb", "100"}};
   REQUIRE(node.start());
   std::vector<std::string> ids;
   for (int i = 0; i < 20; ++i) {
