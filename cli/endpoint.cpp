@@ -203,7 +203,10 @@ result<void> call(const std::string& endpoint, api::request_body body,
     auto hello_until = steady_clock::now() + hello_time;
     bool greeted = false;
     reached = true;
-    while (!node.lost()) {
+    while (true) {
+      // Asked before the queue is read: what a node said before it went away
+      // counts (the answer to `node shutdown`).
+      bool gone = node.lost();
       auto got = node.receive();
       if (!got)
         return tl::unexpected<failure>(got.error());
@@ -218,6 +221,8 @@ result<void> call(const std::string& endpoint, api::request_body body,
           return {};
         continue;
       }
+      if (gone)
+        break;
       auto now = steady_clock::now();
       if (!greeted && now >= hello_until)
         return fail(ec::unavailable,

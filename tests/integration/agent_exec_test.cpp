@@ -63,11 +63,11 @@ TEST_CASE("an exec gets its directory, environment and user", "[agent]") {
   CHECK(run_exec(client, {{"argv", {"pwd"}}}).out == agent.workspace() + "\n");
   CHECK(run_exec(client, {{"argv", {"pwd"}}, {"cwd", "/usr"}}).out == "/usr\n");
   CHECK(run_exec(client, {{"argv", {"true"}}, {"cwd", "none"}})
-          .reason.find("none")
+            .reason.find("none")
         != std::string::npos);
   auto env = run_exec(client, {{"argv", {"env"}},
                                {"env", {{"A", "x=y"}, {"PATH", "/bin"}}}})
-               .out;
+                 .out;
   CHECK(env.find("A=x=y\n") != std::string::npos);
   CHECK(env.find("PATH=/bin\n") != std::string::npos);
   CHECK(env.find("HOME=") != std::string::npos);
@@ -83,7 +83,7 @@ TEST_CASE("an exec gets its directory, environment and user", "[agent]") {
           == "nobody\n");
   }
   CHECK(run_exec(client, {{"argv", {"true"}}, {"user", "nosuchuser"}})
-          .reason.find("nosuchuser")
+            .reason.find("nosuchuser")
         != std::string::npos);
   // Its own session, no descriptor of the agent but 0, 1, 2.
   CHECK(run_exec(client, {{"shell", "ls /proc/self/fd | wc -l"}}).out == "4\n");
@@ -106,11 +106,11 @@ TEST_CASE("stdin arrives whole, is acknowledged and ends", "[agent]") {
   bool raw = GENERATE(false, true);
   REQUIRE(client.hello(raw).type == "hello");
   REQUIRE(client
-            .call("exec", {{"exec", "sum"},
-                           {"argv", {"sha256sum"}},
-                           {"stdin", true},
-                           {"credit", plenty()}})
-            .type
+              .call("exec", {{"exec", "sum"},
+                             {"argv", {"sha256sum"}},
+                             {"stdin", true},
+                             {"credit", plenty()}})
+              .type
           == "result");
   std::string all;
   for (int i = 0; i < 3'000'000; ++i)
@@ -118,16 +118,18 @@ TEST_CASE("stdin arrives whole, is acknowledged and ends", "[agent]") {
   std::uint64_t sent = 0, limit = 0, acked = 0;
   while (acked < all.size()) {
     if (sent < limit && sent < all.size()) {
-      auto n = std::min<std::uint64_t>({limit - sent, 65536, all.size() - sent});
+      auto n =
+          std::min<std::uint64_t>({limit - sent, 65536, all.size() - sent});
       REQUIRE(client.send(agent_protocol::encode_data(
-        "data", {},
-        {{"stream", "sum"}, {"channel", "stdin"}, {"offset", sent}},
-        std::string_view{all}.substr(sent, n), raw)));
+          "data", {},
+          {{"stream", "sum"}, {"channel", "stdin"}, {"offset", sent}},
+          std::string_view{all}.substr(sent, n), raw)));
       sent += n;
       continue;
     }
     auto got = client.wait([](const auto& line) {
-      return line.type == "ack" || line.type == "credit" || line.type == "error";
+      return line.type == "ack" || line.type == "credit"
+             || line.type == "error";
     });
     REQUIRE(got);
     REQUIRE(got->type != "error");
@@ -137,9 +139,8 @@ TEST_CASE("stdin arrives whole, is acknowledged and ends", "[agent]") {
       limit = got->payload.at("limit");
     REQUIRE(acked <= sent);
   }
-  client.tell("eof", {{"stream", "sum"},
-                      {"channel", "stdin"},
-                      {"offset", all.size()}});
+  client.tell(
+      "eof", {{"stream", "sum"}, {"channel", "stdin"}, {"offset", all.size()}});
   auto got = follow(client, "sum");
   process_options options;
   options.in = all;
@@ -175,16 +176,17 @@ TEST_CASE("a terminal has a size, a foreground group and an end of input",
   agent_client client{agent.socket()};
   auto start = [&](const char* name, const char* line) {
     return client
-      .call("exec", {{"exec", name},
-                     {"shell", line},
-                     {"tty", true},
-                     {"rows", 31},
-                     {"cols", 97},
-                     {"stdin", true},
-                     {"credit", plenty()}})
-      .type;
+        .call("exec", {{"exec", name},
+                       {"shell", line},
+                       {"tty", true},
+                       {"rows", 31},
+                       {"cols", 97},
+                       {"stdin", true},
+                       {"credit", plenty()}})
+        .type;
   };
-  REQUIRE(start("size", "stty size; test -t 0 && test -t 2 && echo tty") == "result");
+  REQUIRE(start("size", "stty size; test -t 0 && test -t 2 && echo tty")
+          == "result");
   CHECK(follow(client, "size").out == "31 97\r\ntty\r\n");
 
   REQUIRE(start("resize", "trap 'stty size; exit 5' WINCH; echo ready; "
@@ -192,7 +194,7 @@ TEST_CASE("a terminal has a size, a foreground group and an end of input",
           == "result");
   REQUIRE(client.wait_type("data"));
   CHECK(client.call("resize", {{"exec", "resize"}, {"rows", 50}, {"cols", 132}})
-          .type
+            .type
         == "result");
   auto resized = follow(client, "resize", 7);
   CHECK(resized.out.find("50 132") != std::string::npos);
@@ -227,12 +229,12 @@ TEST_CASE("a timeout ends the whole tree", "[agent]") {
   agent_client client{agent.socket()};
   auto mark = "caged-tree-" + random_name(12);
   // A child that ignores SIGTERM, one in a session of its own.
-  auto got = run_exec(client,
-                      {{"shell", "sh -c 'trap \"\" TERM; while :; do sleep 1; "
-                                 "done' "
-                                   + mark + " & setsid sh -c 'sleep 100; : "
-                                   + mark + "' & sleep 100"},
-                       {"timeout_ms", 300}});
+  auto got =
+      run_exec(client, {{"shell", "sh -c 'trap \"\" TERM; while :; do sleep 1; "
+                                  "done' "
+                                      + mark + " & setsid sh -c 'sleep 100; : "
+                                      + mark + "' & sleep 100"},
+                        {"timeout_ms", 300}});
   CHECK(got.reason == "timeout");
   CHECK(eventually(10s, [&] { return !runs(mark); }));
 }
@@ -256,7 +258,8 @@ TEST_CASE("without credit nothing is sent, and the writer stops", "[agent]") {
   auto progress = agent.path("progress");
   // Writes 64 MiB and notes how far it has come.
   auto line = "i=0; while [ $i -lt 1024 ]; do head -c 65536 /dev/zero; "
-              "i=$((i+1)); echo $i > " + progress + "; done";
+              "i=$((i+1)); echo $i > "
+              + progress + "; done";
   REQUIRE(client.call("exec", {{"exec", "flood"}, {"shell", line}}).type
           == "result");
   // It comes to rest far from its end: three looks alike.
@@ -303,9 +306,9 @@ TEST_CASE("an exec outlives its connection and loses no byte", "[agent]") {
       next = all.size();
     }
     // Half of it is acknowledged, the rest must come again.
-    client.tell("ack", {{"stream", "count"},
-                        {"channel", "stdout"},
-                        {"offset", next / 2}});
+    client.tell(
+        "ack",
+        {{"stream", "count"}, {"channel", "stdout"}, {"offset", next / 2}});
     REQUIRE(client.call("ping", json::object()).type == "pong");
   }
   agent_client client{agent.socket()};
@@ -314,11 +317,11 @@ TEST_CASE("an exec outlives its connection and loses no byte", "[agent]") {
   auto row = hello.payload.at("execs")[0];
   CHECK(row.at("exec") == "count");
   CHECK(row.at("stdout") == next / 2);
-  CHECK(code_of(client.call("attach", {{"exec", "count"},
-                                       {"stdout", next / 2 - 1}}))
+  CHECK(code_of(client.call("attach",
+                            {{"exec", "count"}, {"stdout", next / 2 - 1}}))
         == "not_found");
-  CHECK(code_of(client.call("attach", {{"exec", "count"},
-                                       {"stdout", 100'000'000}}))
+  CHECK(code_of(
+            client.call("attach", {{"exec", "count"}, {"stdout", 100'000'000}}))
         == "bad_request");
   CHECK(code_of(client.call("attach", {{"exec", "other"}})) == "not_found");
   auto from = next / 2 + 10;
@@ -331,8 +334,8 @@ TEST_CASE("an exec outlives its connection and loses no byte", "[agent]") {
   CHECK(got.ended);
   CHECK(got.code == 0);
   CHECK(all.substr(0, from) + got.out == run({"seq", "200000"}).out);
-  CHECK(eventually(10s,
-                   [&] { return client.hello(raw).payload.at("execs").empty(); }));
+  CHECK(eventually(
+      10s, [&] { return client.hello(raw).payload.at("execs").empty(); }));
 }
 
 TEST_CASE("the last attachment wins, also in the middle of a frame",
@@ -343,10 +346,9 @@ TEST_CASE("the last attachment wins, also in the middle of a frame",
   agent_client first{agent.socket()};
   REQUIRE(first.hello(true).type == "hello");
   // It takes nothing, so that its socket is full and a frame half sent.
-  REQUIRE(first.tell("exec", {{"exec", "s"},
-                              {"shell", "seq 300000"},
-                              {"credit", plenty()}},
-                     1));
+  REQUIRE(first.tell(
+      "exec", {{"exec", "s"}, {"shell", "seq 300000"}, {"credit", plenty()}},
+      1));
   agent_client second{agent.socket()};
   REQUIRE(second.hello(true).type == "hello");
   REQUIRE(eventually(10s, [&] {
@@ -354,9 +356,9 @@ TEST_CASE("the last attachment wins, also in the middle of a frame",
     return list.size() == 1;
   }));
   REQUIRE(second.call("ping", json::object()).type == "pong");
-  auto again = second.call("exec", {{"exec", "s"},
-                                    {"shell", "never started"},
-                                    {"credit", plenty()}});
+  auto again = second.call(
+      "exec",
+      {{"exec", "s"}, {"shell", "never started"}, {"credit", plenty()}});
   REQUIRE(again.type == "result");
   CHECK(again.payload.at("created") == false);
   auto got = follow(second, "s");
@@ -364,17 +366,15 @@ TEST_CASE("the last attachment wins, also in the middle of a frame",
   CHECK(got.out == expected);
   // The earlier one reads whole frames, then the reason.
   std::string part;
-  auto told = first.wait([&](const auto& line) {
-    return line.type == "error";
-  });
+  auto told =
+      first.wait([&](const auto& line) { return line.type == "error"; });
   REQUIRE(told);
   CHECK(told->payload.at("code") == "superseded");
   while (auto data = first.wait_type("data", 100ms))
     part += data->raw;
   CHECK(expected.rfind(part, 0) == 0);
-  CHECK(code_of(first.call("ack", {{"stream", "s"},
-                                   {"channel", "stdout"},
-                                   {"offset", 1}}))
+  CHECK(code_of(first.call(
+            "ack", {{"stream", "s"}, {"channel", "stdout"}, {"offset", 1}}))
         != "");
 }
 
@@ -383,11 +383,11 @@ TEST_CASE("false offsets are refused and cost nothing", "[agent]") {
   REQUIRE(agent.ready());
   agent_client client{agent.socket()};
   REQUIRE(client
-            .call("exec", {{"exec", "c"},
-                           {"argv", {"cat"}},
-                           {"stdin", true},
-                           {"credit", plenty()}})
-            .type
+              .call("exec", {{"exec", "c"},
+                             {"argv", {"cat"}},
+                             {"stdin", true},
+                             {"credit", plenty()}})
+              .type
           == "result");
   auto refused = [&](const char* type, json payload) {
     payload["stream"] = payload.value("stream", "c");
@@ -429,13 +429,15 @@ TEST_CASE("signals reach the group, by name and number", "[agent]") {
   agent_process agent;
   REQUIRE(agent.ready());
   agent_client client{agent.socket()};
-  client.call("exec",
-              {{"exec", "s"}, {"argv", {"sleep", "100"}}, {"credit", plenty()}});
+  client.call(
+      "exec",
+      {{"exec", "s"}, {"argv", {"sleep", "100"}}, {"credit", plenty()}});
   CHECK(code_of(client.call("signal", {{"exec", "s"}, {"signal", "NONE"}}))
         == "bad_request");
   CHECK(code_of(client.call("signal", {{"exec", "s"}, {"signal", 900}}))
         == "bad_request");
-  CHECK(client.call("signal", {{"exec", "s"}, {"signal", 15}}).type == "result");
+  CHECK(client.call("signal", {{"exec", "s"}, {"signal", 15}}).type
+        == "result");
   REQUIRE(client.wait_type("exit"));
   CHECK(code_of(client.call("signal", {{"exec", "s"}, {"signal", "TERM"}}))
         == "not_found");
@@ -447,9 +449,9 @@ TEST_CASE("64 execs at once are listed, a 65th is refused", "[agent]") {
   agent_client client{agent.socket()};
   for (int i = 0; i < 64; ++i)
     REQUIRE(client
-              .call("exec", {{"exec", "e" + std::to_string(i)},
-                             {"argv", {"sleep", "100"}}})
-              .type
+                .call("exec", {{"exec", "e" + std::to_string(i)},
+                               {"argv", {"sleep", "100"}}})
+                .type
             == "result");
   CHECK(code_of(client.call("exec", {{"exec", "more"}, {"argv", {"true"}}}))
         == "too_large");
@@ -470,13 +472,14 @@ TEST_CASE("a dial reaches a port inside and ends with its connection",
   socklen_t size = sizeof at;
   REQUIRE(::bind(listener, reinterpret_cast<sockaddr*>(&at), size) == 0);
   REQUIRE(::listen(listener, 4) == 0);
-  REQUIRE(::getsockname(listener, reinterpret_cast<sockaddr*>(&at), &size) == 0);
+  REQUIRE(::getsockname(listener, reinterpret_cast<sockaddr*>(&at), &size)
+          == 0);
   auto port = ntohs(at.sin_port);
   agent_client client{agent.socket()};
   auto dial = [&](const char* name) {
-    return client.call("dial", {{"stream", name},
-                                {"port", port},
-                                {"credit", {{"out", 1000}}}});
+    return client.call(
+        "dial",
+        {{"stream", name}, {"port", port}, {"credit", {{"out", 1000}}}});
   };
   REQUIRE(dial("d").type == "result");
   int peer = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
@@ -497,9 +500,8 @@ TEST_CASE("a dial reaches a port inside and ends with its connection",
   ::close(peer);
   CHECK(client.wait_type("eof"));
   CHECK(client.wait_type("close"));
-  CHECK(code_of(client.call("dial", {{"stream", "x"},
-                                     {"port", port},
-                                     {"host", "10.0.0.1"}}))
+  CHECK(code_of(client.call(
+            "dial", {{"stream", "x"}, {"port", port}, {"host", "10.0.0.1"}}))
         == "bad_request");
   {
     agent_client other{agent.socket()};

@@ -41,16 +41,22 @@ TEST_CASE("a bad flag or variable is refused with its name and form",
     std::string name, form;
   };
   const std::vector<row> rows = {
-    {{"--heartbeat-interval", "5"}, {}, "--heartbeat-interval", "500ms"},
-    {{"--heartbeat-interval=0s"}, {}, "--heartbeat-interval", "100ms to 1h"},
-    {{"--metrics-interval", "-1s"}, {}, "--metrics-interval", "500ms"},
-    {{}, {{"CAGED_METRICS_INTERVAL", "soon"}}, "CAGED_METRICS_INTERVAL", "1m"},
-    {{"--log-level", "loud"}, {}, "--log-level", "debug, info, warn or error"},
-    {{"--workspace", "here"}, {}, "--workspace", "absolute"},
-    {{"--socket", "/" + std::string(200, 's')}, {}, "--socket", "107"},
-    {{"--socket"}, {}, "--socket", "missing"},
-    {{"--frobnicate"}, {}, "--frobnicate", "--help"},
-    {{"extra"}, {}, "extra", "--help"},
+      {{"--heartbeat-interval", "5"}, {}, "--heartbeat-interval", "500ms"},
+      {{"--heartbeat-interval=0s"}, {}, "--heartbeat-interval", "100ms to 1h"},
+      {{"--metrics-interval", "-1s"}, {}, "--metrics-interval", "500ms"},
+      {{},
+       {{"CAGED_METRICS_INTERVAL", "soon"}},
+       "CAGED_METRICS_INTERVAL",
+       "1m"},
+      {{"--log-level", "loud"},
+       {},
+       "--log-level",
+       "debug, info, warn or error"},
+      {{"--workspace", "here"}, {}, "--workspace", "absolute"},
+      {{"--socket", "/" + std::string(200, 's')}, {}, "--socket", "107"},
+      {{"--socket"}, {}, "--socket", "missing"},
+      {{"--frobnicate"}, {}, "--frobnicate", "--help"},
+      {{"extra"}, {}, "extra", "--help"},
   };
   for (const auto& row : rows) {
     std::vector<std::string> argv = {agent()};
@@ -99,7 +105,7 @@ TEST_CASE("metrics are measured: they follow a load", "[agent]") {
   REQUIRE(agent.ready());
   agent_client client{agent.socket()};
   auto before = agent_protocol::metrics_from_json(
-    client.call("metrics", json::object()).payload);
+      client.call("metrics", json::object()).payload);
   REQUIRE(before);
   CHECK(before->memory_total_bytes > 0);
   CHECK(before->memory_used_bytes > 0);
@@ -109,7 +115,7 @@ TEST_CASE("metrics are measured: they follow a load", "[agent]") {
                                           "i=$((i+1)); done"}});
   CHECK(burn.code == 0);
   auto after = agent_protocol::metrics_from_json(
-    client.call("metrics", json::object()).payload);
+      client.call("metrics", json::object()).payload);
   REQUIRE(after);
   CHECK(after->cpu_seconds > before->cpu_seconds);
 }
@@ -118,28 +124,27 @@ TEST_CASE("socat can ping, exec, read metrics and shut the agent down",
           "[agent]") {
   agent_process agent;
   REQUIRE(agent.ready());
-  // Nothing but the written specification; -t: how long socat waits after the
-  // end of its input.
-  auto say = [&](const std::string& lines) {
-    process_options options;
-    options.in = lines;
-    return run({"socat", "-t10", "-", "UNIX-CONNECT:" + agent.socket()},
-               options)
-      .out;
-  };
-  auto script = std::string{"{\"type\":\"ping\",\"id\":7,\"payload\":{\"a\":1}}\n"}
-                + "{\"type\":\"metrics\",\"id\":8}\r\n\n"
-                + R"({"type":"exec","id":9,"payload":{"exec":"by-hand",)"
-                + R"("argv":["echo","hello"],)"
-                + R"("credit":{"stdout":262144,"stderr":262144}}})" + "\n";
-  // The exit ends the session: sent when it was seen, as a person would.
-  auto command = "(printf '%s' \"$SCRIPT\"; sleep 0.5; printf '%s\\n' "
-                 "\"$BYE\") | socat -t10 - UNIX-CONNECT:"
-                 + agent.socket();
+  temp_dir dir;
+  // Nothing but the written specification, as a person would type it: the
+  // shutdown comes once the exit was seen.
   process_options options;
-  options.env = {{"SCRIPT", script},
-                 {"BYE", R"({"type":"shutdown","id":10,"payload":{}})"}};
-  auto got = run({"sh", "-c", command}, options).out;
+  options.env = {{"SCRIPT",
+                  "{\"type\":\"ping\",\"id\":7,\"payload\":{\"a\":1}}\n"
+                  "{\"type\":\"metrics\",\"id\":8}\r\n\n"
+                  R"({"type":"exec","id":9,"payload":{"exec":"by-hand",)"
+                  R"("argv":["echo","hello"],)"
+                  R"("credit":{"stdout":262144,"stderr":262144}}})"
+                  "\n"},
+                 {"BYE", R"({"type":"shutdown","id":10,"payload":{}})"},
+                 {"SOCKET", agent.socket()}};
+  options.cwd = dir.path();
+  run({"sh", "-c",
+       "mkfifo in; socat -t10 - UNIX-CONNECT:\"$SOCKET\" < in > out & "
+       "exec 3> in; printf '%s' \"$SCRIPT\" >&3; "
+       "until grep -q '\"exit\"' out; do sleep 0.02; done; "
+       "printf '%s\\n' \"$BYE\" >&3; wait"},
+      options);
+  auto got = read_file(dir / "out");
   CAPTURE(got);
   CHECK(got.find(R"("id":7,"payload":{"a":1})") != std::string::npos);
   CHECK(got.find("\"cpu_seconds\"") != std::string::npos);
@@ -183,17 +188,15 @@ TEST_CASE("files are written, read, listed, looked at and removed", "[agent]") {
     REQUIRE(got);
     return *got;
   };
-  auto part = write(1000,
-                    {{"path", "sub.bin"},
-                     {"mode", 0600},
-                     {"more", true},
-                     {"upload", "u"}},
-                    bytes);
+  auto part = write(
+      1000,
+      {{"path", "sub.bin"}, {"mode", 0600}, {"more", true}, {"upload", "u"}},
+      bytes);
   REQUIRE(part.type == "result");
   CHECK(::access(agent.path("sub.bin").c_str(), F_OK) != 0);
-  auto last = write(1001,
-                    {{"path", "sub.bin"}, {"offset", 65536}, {"upload", "u"}},
-                    "the end");
+  auto last =
+      write(1001, {{"path", "sub.bin"}, {"offset", 65536}, {"upload", "u"}},
+            "the end");
   REQUIRE(last.type == "result");
   CHECK(last.payload.at("size") == 65543);
   CHECK(read_file(agent.path("sub.bin")) == bytes + "the end");
@@ -208,7 +211,7 @@ TEST_CASE("files are written, read, listed, looked at and removed", "[agent]") {
   CHECK(client.call("stat", {{"path", "link"}}).payload.at("target")
         == "sub.bin");
   CHECK(client.call("stat", {{"path", "link"}, {"follow", true}})
-          .payload.at("mode")
+            .payload.at("mode")
         == 0600);
 
   auto read = client.call("read", {{"path", "sub.bin"}, {"offset", 2}});
@@ -229,7 +232,7 @@ TEST_CASE("files are written, read, listed, looked at and removed", "[agent]") {
   CHECK(list.at("entries")[0].at("type") == "dir");
   CHECK(code_of(client.call("remove", {{"path", "a"}})) == "conflict");
   CHECK(client.call("remove", {{"path", "a"}, {"recursive", true}})
-          .payload.at("removed")
+            .payload.at("removed")
         == 3);
   CHECK(code_of(client.call("read", {{"path", "a"}})) == "not_found");
   CHECK(code_of(client.call("read", {{"path", "."}})) == "bad_request");
@@ -253,7 +256,7 @@ TEST_CASE("a long directory comes in pages, links too", "[agent]") {
   bool more = true;
   while (more) {
     auto page = client.call(
-      "list", {{"path", "."}, {"after", names.empty() ? "" : names.back()}});
+        "list", {{"path", "."}, {"after", names.empty() ? "" : names.back()}});
     REQUIRE(page.type == "result");
     REQUIRE_FALSE(page.payload.at("entries").empty());
     for (const auto& entry : page.payload.at("entries"))
@@ -294,11 +297,11 @@ TEST_CASE("an unfinished upload leaves with its connection", "[agent]") {
   {
     agent_client client{agent.socket()};
     CHECK(client
-            .call("write", {{"path", "f"},
-                            {"data", "AAAA"},
-                            {"more", true},
-                            {"upload", "x"}})
-            .type
+              .call("write", {{"path", "f"},
+                              {"data", "AAAA"},
+                              {"more", true},
+                              {"upload", "x"}})
+              .type
           == "result");
     CHECK(client.call("list", {{"path", "."}}).payload.at("entries").size()
           == 1);
@@ -317,9 +320,9 @@ TEST_CASE("shutdown ends what runs, says bye, removes the socket", "[agent]") {
   REQUIRE(watcher.call("ping", json::object()).type == "pong");
   // Ignores SIGTERM: the deadline ends it.
   auto started = client.call(
-    "exec", {{"exec", "stubborn"},
-             {"shell", "trap '' TERM; echo on; while :; do sleep 1; done"},
-             {"credit", {{"stdout", 1000}, {"stderr", 1000}}}});
+      "exec", {{"exec", "stubborn"},
+               {"shell", "trap '' TERM; echo on; while :; do sleep 1; done"},
+               {"credit", {{"stdout", 1000}, {"stderr", 1000}}}});
   REQUIRE(started.type == "result");
   REQUIRE(client.wait_type("data"));
   CHECK(client.call("shutdown", {{"deadline_ms", 300}}).type == "result");

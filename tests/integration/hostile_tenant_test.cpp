@@ -162,9 +162,10 @@ TEST_CASE("a full disk is ENOSPC inside and nothing outside", "[vm]") {
   pair_of_sandboxes two;
   auto full = two.node.up({"--name", "full", "--disk", "1"});
   REQUIRE_FALSE(full.empty());
-  auto got = two.node.caged({"exec", full, "--", "sh", "-c",
-                             "head -c 1500m /dev/zero > /workspace/big"},
-                            within(120s));
+  auto got =
+      two.node.caged({"exec", full, "--", "sh", "-c",
+                      "dd if=/dev/zero of=/workspace/big bs=1M count=1500"},
+                     within(120s));
   CHECK(got.exit != 0);
   CHECK(has(got.err, "No space left"));
   CHECK(two.node

@@ -203,7 +203,8 @@ std::string test_node::clear() {
               + "\n";
   auto done = caged({"node", "shutdown", "--destroy-all"}, within(120s));
   if (done.exit != 0)
-    left += "shutdown --destroy-all: " + done.err;
+    left += "shutdown --destroy-all: exit " + std::to_string(done.exit)
+            + (done.timed_out ? ", timed out: " : ": ") + done.err + "\n";
   if (!daemon_->wait(20s)) {
     left += "the daemon did not end\n";
     kill();
