@@ -82,7 +82,7 @@ using supervisor_actor = caf::typed_actor<
     // The journal held against the kernel. Errors: of journal and driver.
     caf::replies_to<atom::audit>::with<api::audit_reply>,
     // Takes no new sandbox; with destroy_all every one is destroyed first. The
-  // entrypoint ends the daemon when it has passed the answer on.
+    // entrypoint ends the daemon when it has passed the answer on.
     caf::replies_to<stop_request>::with<api::shutdown_reply>,
     // From the driver's thread.
     caf::reacts_to<exit_report>,

@@ -17,8 +17,8 @@ public:
   /// Errors: host_setup, io, conflict (another node on this data directory),
   /// each one sentence with a remedy; then nothing is left running.
   /// `request_stop` may be called from any thread when the daemon should end.
-  static result<std::unique_ptr<node>> start(const node_config& config,
-                                             std::function<void()> request_stop);
+  static result<std::unique_ptr<node>>
+  start(const node_config& config, std::function<void()> request_stop);
 
   virtual ~node() = default;
 

@@ -228,7 +228,8 @@ TEST_CASE("of 200 connections 32 are served, the others told and closed",
     if (client->call("ping", json::object()).type == "pong")
       ++served;
     else if (auto why = client->wait_type("error", 0ms);
-             why && why->payload.at("code") == "too_large" && client->closed())
+             why && why->payload.at("code") == "too_large"
+             && client->wait_closed())
       ++refused;
   }
   CHECK(served == 32);
