@@ -18,6 +18,10 @@ constexpr auto patience =
 /// A destroy may wait behind other driver calls.
 constexpr auto destroy_patience = std::chrono::minutes(2);
 
+/// Between the answer to a shutdown and the end: a DEALER socket drops what it
+/// has not read when its peer closes (libzmq, pipe_t::process_pipe_term).
+constexpr auto farewell = 250ms;
+
 constexpr std::size_t log_chunk_size = limits::frame_max;
 
 template <class... Ts>
@@ -105,8 +109,7 @@ void entrypoint_state::handle(const request_ptr& request) {
                 .then(
                     [this, request](api::shutdown_reply& got) {
                       answer(*request, got);
-                      // Its answer is on its way: now the daemon may end.
-                      context->request_stop();
+                      self->delayed_send(self, farewell, atom::run::value);
                     },
                     [this, request](caf::error& e) { refuse(*request, e); });
           },
@@ -268,6 +271,7 @@ entrypoint_actor::behavior_type entrypoint(entrypoint_state::pointer self,
       [self](atom::ended, const std::string& route, const std::string& id) {
         self->state.ended(route, id);
       },
+      [self](atom::run) { self->state.context->request_stop(); },
       [self](atom::stop) { self->quit(); },
   };
 }

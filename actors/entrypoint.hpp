@@ -23,7 +23,8 @@ using entrypoint_actor = caf::typed_actor<
     caf::reacts_to<atom::gone, std::string>,
     // An exec is over: route, request id.
     caf::reacts_to<atom::ended, std::string, std::string>,
-    caf::reacts_to<atom::stop>>;
+    // Timer: ends the daemon after a shutdown was answered.
+    caf::reacts_to<atom::run>, caf::reacts_to<atom::stop>>;
 
 class entrypoint_state {
 public:

@@ -423,6 +423,7 @@ TEST_CASE("shutdown with destroy-all clears the host before it stops") {
   auto request = n.ask(api::node_shutdown{true});
   CHECK(n.answers<api::shutdown_reply>(request).at(0).destroyed == 2);
   CHECK(n.driver->disks.empty());
+  n.pass(1s);
   CHECK(n.stop_requested);
   CHECK(n.error_of(n.ask(api::up{})).code == ec::shutting_down);
 }
