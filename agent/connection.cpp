@@ -50,43 +50,45 @@ void connection::die() {
     last->detached();
   }
   uploads.clear();
-  out_ = {};
+  std::string{}.swap(out_);
   out_at_ = 0;
-  held_ = {};
+  std::string{}.swap(held_);
   fd_.reset();
 }
 
 void connection::on_event(std::uint32_t events) {
   if ((events & EPOLLOUT) != 0)
     flush();
-  if (!dead_ && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0)
-    read();
+  if (dead_ || (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0)
+    return;
+  // A hang-up is both directions: nobody is left to send answers to. The end
+  // of input alone (a client that has asked all it wants) is no reason to go.
+  if ((events & EPOLLIN) == 0)
+    die();
+  else
+    read((events & EPOLLHUP) != 0);
 }
 
 void connection::watch(bool for_room) {
-  // Hung up while not read from: EPOLLHUP still comes, and read() ends it.
-  std::uint32_t events = held_.empty() ? EPOLLIN : 0U;
+  std::uint32_t events = held_.empty() && !ended_ ? EPOLLIN : 0U;
   if (for_room)
     events |= EPOLLOUT;
   owner_.loop().watch(fd_.get(), events);
 }
 
-void connection::read() {
-  auto got = ::recv(fd_.get(), input_buffer.data(),
-                    held_.empty() ? input_buffer.size() : 1,
-                    held_.empty() ? MSG_DONTWAIT : MSG_DONTWAIT | MSG_PEEK);
+void connection::read(bool hung_up) {
+  auto got =
+      ::recv(fd_.get(), input_buffer.data(), input_buffer.size(), MSG_DONTWAIT);
   if (got < 0 && (errno == EAGAIN || errno == EINTR))
     return;
-  if (got <= 0) {
+  if (got < 0 || (got == 0 && hung_up)) {
     die();
-    return;
+  } else if (got == 0) {
+    ended_ = true;
+    watch(!idle());
+  } else {
+    process({input_buffer.data(), static_cast<std::size_t>(got)});
   }
-  if (!held_.empty()) {
-    // Half closed with answers that nobody takes: there is no one to wait for.
-    die();
-    return;
-  }
-  process({input_buffer.data(), static_cast<std::size_t>(got)});
 }
 
 void connection::process(std::string_view bytes) {
@@ -121,10 +123,13 @@ void connection::drop_unfinished() {
 
 // -- sending -----------------------------------------------------------------
 
-void connection::send(std::string_view bytes) {
+void connection::send(std::string bytes) {
   if (dead_)
     return;
-  out_.append(bytes);
+  if (out_.empty() && bytes.size() > queue_high)
+    out_ = std::move(bytes); // a long answer is in memory once
+  else
+    out_.append(bytes);
   owner_.wants_flush(this);
 }
 
@@ -166,7 +171,7 @@ bool connection::send_queue() {
   }
   out_at_ = 0;
   if (out_.capacity() > queue_high)
-    out_ = {};
+    std::string{}.swap(out_);
   else
     out_.clear();
   return true;
@@ -279,7 +284,7 @@ void connection::add(stream& what) {
   owner_.wants_flush(this);
 }
 
-void connection::detach(stream& what) {
+void connection::finish_frame(stream& what) {
   if (frame_ && frame_->from == &what) {
     // A frame that was begun has to be ended: the client counts its bytes.
     auto& now = *frame_;
@@ -290,6 +295,10 @@ void connection::detach(stream& what) {
     out_.insert(out_at_, rest);
     frame_.reset();
   }
+}
+
+void connection::detach(stream& what) {
+  finish_frame(what);
   streams_.erase(std::remove(streams_.begin(), streams_.end(), &what),
                  streams_.end());
   what.detached();

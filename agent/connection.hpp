@@ -31,7 +31,7 @@ public:
   void die();
 
   // -- sending ---------------------------------------------------------------
-  void send(std::string_view bytes);
+  void send(std::string bytes);
   /// No answer for a message without id.
   void reply(std::optional<std::uint64_t> id, const nlohmann::json& payload,
              std::string_view type = "result");
@@ -51,6 +51,8 @@ public:
   // -- streams ---------------------------------------------------------------
   void add(stream& what);
   void detach(stream& what);
+  /// Copies the rest of a frame of `what` that was begun: its pages may go.
+  void finish_frame(stream& what);
 
   // -- what hello has settled ------------------------------------------------
   void set_raw(bool on) {
@@ -72,7 +74,7 @@ private:
     std::uint64_t at = 0, end = 0;
   };
   void on_event(std::uint32_t events);
-  void read();
+  void read(bool hung_up);
   void process(std::string_view bytes);
   bool send_frame();
   bool send_queue();
@@ -91,6 +93,7 @@ private:
   std::vector<stream*> streams_;
   std::size_t turn_ = 0;
   bool raw_ = false;
+  bool ended_ = false; ///< the client sends no more, but may still read
   bool dead_ = false;
 };
 

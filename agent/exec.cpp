@@ -1,5 +1,6 @@
 #include "agent/exec.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 
@@ -66,6 +67,19 @@ bool valid_name(const std::string& text) {
 
 } // namespace
 
+result<credits> parse_credits(const json& payload) {
+  auto it = payload.find("credit");
+  if (it == payload.end() || it->is_null())
+    return credits{};
+  if (!it->is_object())
+    return fail(ec::bad_request, "credit must be an object");
+  auto out = ap::number_or(*it, "stdout", 0);
+  auto err = ap::number_or(*it, "stderr", 0);
+  if (!out || !err)
+    return tl::unexpected{out ? err.error() : out.error()};
+  return credits{*out, *err};
+}
+
 exec::exec(server& owner, std::string name) : stream{owner, std::move(name)} {}
 
 exec::~exec() {
@@ -85,20 +99,26 @@ result<void> exec::start(const json& payload,
   auto rows = ap::number_or(payload, "rows", 24, 10000);
   auto cols = ap::number_or(payload, "cols", 80, 10000);
   auto wants_in = ap::flag_or(payload, "stdin", false);
-  auto timeout = ap::number_or(payload, "timeout_ms", 0);
-  auto credit = payload.value("credit", json::object());
-  if (!credit.is_object())
-    return fail(ec::bad_request, "credit must be an object");
-  auto out_credit = ap::number_or(credit, "stdout", 0);
-  auto err_credit = ap::number_or(credit, "stderr", 0);
+  // A year: more would overflow a clock.
+  auto timeout =
+      ap::number_or(payload, "timeout_ms", 0, 366ULL * 24 * 3600 * 1000);
+  auto credit = parse_credits(payload);
   auto first_error = [](const auto&... results) -> const failure* {
     const failure* out = nullptr;
     ((out = out || results ? out : &results.error()), ...);
     return out;
   };
   if (const auto* why = first_error(argv, cwd, env, user, tty, rows, cols,
-                                    wants_in, timeout, out_credit, err_credit))
+                                    wants_in, timeout, credit))
     return tl::unexpected{*why};
+
+  // System calls would take a text only up to its NUL: somebody else's command.
+  auto has_nul = [](const std::string& text) {
+    return text.find('\0') != std::string::npos;
+  };
+  if (std::any_of(argv->begin(), argv->end(), has_nul)
+      || has_nul(cwd->value_or("")))
+    return fail(ec::bad_request, "argv, shell or cwd holds a NUL byte");
 
   spawn_request what;
   auto who = find_user(user->value_or(""));
@@ -199,7 +219,7 @@ result<void> exec::start(const json& payload,
     if (!outputs_[i].fd)
       continue;
     outputs_[i].present = true;
-    outputs_[i].credit = i == 0 ? *out_credit : *err_credit;
+    outputs_[i].credit = i == 0 ? credit->out : credit->err;
     set_nonblocking(outputs_[i].fd.get());
     watch_output(i);
   }
@@ -215,8 +235,11 @@ result<void> exec::start(const json& payload,
   return {};
 }
 
-result<void> exec::go_on_from(std::uint64_t out, std::uint64_t err) {
-  const std::uint64_t from[outputs] = {out, err};
+result<void> exec::go_on_from(std::optional<std::uint64_t> out,
+                              std::optional<std::uint64_t> err,
+                              const credits& given) {
+  const std::uint64_t from[outputs] = {out.value_or(outputs_[0].kept.base()),
+                                       err.value_or(outputs_[1].kept.base())};
   for (std::size_t i = 0; i < outputs; ++i) {
     auto& channel = outputs_[i];
     if (!channel.present)
@@ -226,17 +249,25 @@ result<void> exec::go_on_from(std::uint64_t out, std::uint64_t err) {
                                      + std::to_string(channel.kept.base())
                                      + " on, not from "
                                      + std::to_string(from[i]));
-    if (from[i] > channel.kept.end())
-      return fail(ec::bad_request, std::string{output_name(i)} + " has only "
-                                       + std::to_string(channel.kept.end())
-                                       + " bytes so far");
+    auto known = std::max(channel.sent_highest, channel.kept.base());
+    if (from[i] > known)
+      return fail(ec::bad_request, std::string{output_name(i)}
+                                       + " was sent up to "
+                                       + std::to_string(known) + ", not to "
+                                       + std::to_string(from[i]));
   }
+  // A frame that is half sent stands on pages which may be freed below.
+  if (link_)
+    link_->finish_frame(*this);
   for (std::size_t i = 0; i < outputs; ++i) {
     auto& channel = outputs_[i];
+    if (!channel.present)
+      continue;
     channel.sent = from[i];
     channel.eof_sent = false;
-    if (channel.present)
-      channel.kept.release(from[i]); // named by its receiver: it has these
+    // What was granted to the receiver before is not this one's.
+    channel.credit = i == 0 ? given.out : given.err;
+    channel.kept.release(from[i]); // named by its receiver: it has these
   }
   exit_sent_ = false;
   if (forget_) {

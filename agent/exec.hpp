@@ -10,6 +10,12 @@
 
 namespace caged::agent {
 
+/// Member `credit` of exec and attach; 0 where absent. Error: bad_request.
+struct credits {
+  std::uint64_t out = 0, err = 0;
+};
+result<credits> parse_credits(const nlohmann::json& payload);
+
 /// A command: agent_protocol.md, section 4.
 class exec : public stream {
 public:
@@ -21,9 +27,12 @@ public:
                      const std::map<std::string, std::string>& defaults,
                      const std::string& workspace);
 
-  /// Goes on with whoever is attached now, from these offsets. Error:
-  /// not_found (no longer kept), bad_request (beyond what was read).
-  result<void> go_on_from(std::uint64_t out, std::uint64_t err);
+  /// Goes on for a new receiver from these offsets, absent: the lowest that
+  /// are kept. Call it before attach. Errors, and then nothing has changed:
+  /// not_found (no longer kept), bad_request (beyond what was ever sent).
+  result<void> go_on_from(std::optional<std::uint64_t> out,
+                          std::optional<std::uint64_t> err,
+                          const credits& given);
 
   /// Its first process ended with this waitpid(2) status.
   void ended(int status);

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
+#include <climits>
+#include <cstdlib>
 #include <vector>
 
 #include <dirent.h>
@@ -22,14 +23,21 @@ namespace {
 constexpr std::uint64_t list_most = 40;
 constexpr std::size_t uploads_most = 8;
 constexpr std::uint64_t mode_most = 07777;
+constexpr std::uint64_t mode_unset = mode_most + 1;
 /// Entries of a directory that one `list` looks at: names in memory.
 constexpr std::size_t names_most = 20000;
 
 tl::unexpected<failure> io_error(const std::string& what,
                                  const std::string& path, int error) {
-  auto code = error == ENOENT || error == ENOTDIR ? ec::not_found
-              : error == EACCES || error == EPERM ? ec::denied
-                                                  : ec::io;
+  auto code = ec::io;
+  if (error == ENOENT || error == ENOTDIR)
+    code = ec::not_found;
+  else if (error == EACCES || error == EPERM || error == EROFS)
+    code = ec::denied;
+  else if (error == EEXIST || error == ENOTEMPTY)
+    code = ec::conflict;
+  else if (error == ENOSPC || error == EDQUOT || error == EMFILE)
+    code = ec::resource;
   return fail_errno(code, what + " " + caged::quoted(path), error);
 }
 
@@ -83,65 +91,33 @@ std::string last_part(const std::string& path) {
                      end - (begin == std::string::npos ? 0 : begin + 1) + 1);
 }
 
-/// Removes what `name` in the directory is, with what is in it. Never follows
-/// a link; descends by descriptor.
-bool remove_tree(int directory, const char* name, std::uint64_t& removed,
-                 int depth) {
-  if (::unlinkat(directory, name, 0) == 0) {
-    ++removed;
-    return true;
-  }
-  if (errno != EISDIR && errno != EPERM)
-    return errno == ENOENT;
-  if (depth > 200) {
-    errno = ELOOP; // deeper than any path that can be named
-    return false;
-  }
-  int fd = ::openat(directory, name,
-                    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0)
-    return false;
-  DIR* list = ::fdopendir(fd);
-  if (!list) {
-    ::close(fd);
-    return false;
-  }
-  bool good = true;
-  int error = 0;
-  while (auto* entry = ::readdir(list)) {
-    std::string_view is = entry->d_name;
-    if (is == "." || is == "..")
-      continue;
-    if (!remove_tree(::dirfd(list), entry->d_name, removed, depth + 1)) {
-      good = false;
-      error = errno;
-      break;
-    }
-  }
-  ::closedir(list);
-  if (!good) {
-    errno = error;
-    return false;
-  }
-  if (::unlinkat(directory, name, AT_REMOVEDIR) != 0)
-    return false;
-  ++removed;
-  return true;
-}
-
 } // namespace
 
 // -- uploads -----------------------------------------------------------------
 
-result<std::unique_ptr<upload>> upload::open(const std::string& target,
-                                             unsigned mode) {
+result<std::unique_ptr<upload>> upload::open(const std::string& path,
+                                             std::optional<unsigned> mode) {
+  auto target = path;
   struct stat about {};
-  bool there = ::stat(target.c_str(), &about) == 0;
-  if (there && S_ISDIR(about.st_mode))
-    return fail(ec::bad_request, caged::quoted(target) + " is a directory");
+  bool there = ::lstat(path.c_str(), &about) == 0;
+  if (there && S_ISLNK(about.st_mode)) {
+    // A rename would replace the link; what it points to is meant.
+    char real[PATH_MAX];
+    if (!::realpath(path.c_str(), real))
+      return io_error("cannot write", path, errno);
+    target = real;
+    there = ::lstat(real, &about) == 0;
+  }
+  if (there && !S_ISREG(about.st_mode))
+    return fail(ec::bad_request, caged::quoted(path)
+                                     + " is no regular file but a "
+                                     + type_name(about.st_mode));
   std::unique_ptr<upload> out{new upload};
+  out->path_ = path;
   out->target_ = target;
-  out->temporary_ = target + ".caged-" + random_name(8);
+  // Not target + suffix: a name may be 255 bytes long already.
+  out->temporary_ =
+      target.substr(0, target.rfind('/') + 1) + ".caged-" + random_name(12);
   out->fd_ = unique_fd{
       ::open(out->temporary_.c_str(),
              O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)};
@@ -150,7 +126,13 @@ result<std::unique_ptr<upload>> upload::open(const std::string& target,
     out->temporary_.clear();
     return io_error("cannot write", target, error);
   }
-  if (::fchmod(out->fd_.get(), mode) != 0)
+  // An existing file stays its owner's, where that is permitted.
+  if (there)
+    static_cast<void>(::fchown(out->fd_.get(), about.st_uid, about.st_gid)
+                      == 0);
+  if (::fchmod(out->fd_.get(),
+               mode.value_or(there ? about.st_mode & 07777U : 0644U))
+      != 0)
     return io_error("cannot set the mode of", target, errno);
   return out;
 }
@@ -180,6 +162,11 @@ result<void> upload::finish() {
   if (::rename(temporary_.c_str(), target_.c_str()) != 0)
     return io_error("cannot replace", target_, errno);
   temporary_.clear();
+  // The new name has to outlive a crash as well.
+  unique_fd directory{::open(target_.substr(0, target_.rfind('/') + 1).c_str(),
+                             O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+  if (directory)
+    ::fsync(directory.get());
   return {};
 }
 
@@ -211,7 +198,8 @@ result<json> file_service::read(const json& payload, std::string& bytes) const {
   if (!length)
     return tl::unexpected{length.error()};
   // O_NONBLOCK: a FIFO or device is refused below instead of waited for.
-  unique_fd fd{::open(path->c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
+  unique_fd fd{
+      ::open(path->c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)};
   if (!fd)
     return io_error("cannot read", *path, errno);
   struct stat about {};
@@ -236,14 +224,17 @@ result<json> file_service::read(const json& payload, std::string& bytes) const {
   }
   bytes.resize(have);
   auto size = static_cast<std::uint64_t>(about.st_size);
-  return json{
-      {"offset", *offset}, {"size", size}, {"eof", *offset + have >= size}};
+  // Files of /proc have the size 0 and still contents.
+  bool end = have < *length || (size > 0 && *offset + have >= size);
+  return json{{"offset", *offset}, {"size", size}, {"eof", end}};
 }
 
 result<json> file_service::write(ap::line& message, uploads& pending) const {
   const auto& payload = message.payload;
   auto path = path_of(payload);
-  auto mode = ap::number_or(payload, "mode", 0644, mode_most);
+  // Absent and 0 are not the same: an existing file keeps its mode.
+  auto mode = payload.contains("mode") ? ap::number(payload, "mode", mode_most)
+                                       : result<std::uint64_t>{mode_unset};
   auto offset = ap::number_or(payload, "offset", 0);
   auto more = ap::flag_or(payload, "more", false);
   auto name = ap::optional_text(payload, "upload");
@@ -269,13 +260,20 @@ result<json> file_service::write(ap::line& message, uploads& pending) const {
   if (it != pending.end()) {
     now = std::move(it->second);
     pending.erase(it);
+    if (now->path() != *path)
+      return fail(ec::bad_request, "the upload " + caged::quoted(key)
+                                       + " goes to "
+                                       + caged::quoted(now->path()));
   } else {
     if (pending.size() >= uploads_most)
       return fail(ec::too_large,
                   "there are " + std::to_string(pending.size())
                       + " uploads under way already; the most is "
                       + std::to_string(uploads_most));
-    auto opened = upload::open(*path, static_cast<unsigned>(*mode));
+    auto opened =
+        upload::open(*path, *mode == mode_unset
+                                ? std::nullopt
+                                : std::optional{static_cast<unsigned>(*mode)});
     if (!opened)
       return tl::unexpected{opened.error()};
     now = std::move(*opened);
@@ -331,11 +329,22 @@ result<json> file_service::list(const json& payload) const {
   if (more)
     names.resize(static_cast<std::size_t>(*limit));
   json entries = json::array();
+  std::size_t bytes = 0;
   for (const auto& name : names) {
     struct stat about {};
     if (::fstatat(::dirfd(directory), name.c_str(), &about, AT_SYMLINK_NOFOLLOW)
-        == 0)
-      entries.push_back(describe(::dirfd(directory), name, name, about));
+        != 0)
+      continue; // gone since
+    auto entry = describe(::dirfd(directory), name, name, about);
+    // A control character of a name or target takes six bytes of the line.
+    auto size =
+        entry.dump(-1, ' ', false, json::error_handler_t::replace).size() + 1;
+    if (!entries.empty() && bytes + size > limits::agent_line_max - 1024) {
+      more = true;
+      break;
+    }
+    bytes += size;
+    entries.push_back(std::move(entry));
   }
   ::closedir(directory);
   return json{{"entries", std::move(entries)}, {"more", more}};
@@ -356,7 +365,8 @@ result<json> file_service::stat(const json& payload) const {
   return describe(AT_FDCWD, *path, last_part(*path), about);
 }
 
-result<json> file_service::remove(const json& payload) const {
+result<std::unique_ptr<removal>>
+file_service::remove(const json& payload) const {
   auto path = path_of(payload);
   auto recursive = ap::flag_or(payload, "recursive", false);
   if (!path)
@@ -377,18 +387,13 @@ result<json> file_service::remove(const json& payload) const {
   if ((::stat("/", &root) == 0 && same(root))
       || (::stat(workspace_.c_str(), &work) == 0 && same(work)))
     return fail(ec::denied, caged::quoted(*path) + " is never removed");
-  std::uint64_t removed = 0;
-  if (*recursive) {
-    if (!remove_tree(AT_FDCWD, path->c_str(), removed, 0))
-      return io_error("cannot remove all of", *path, errno);
-  } else {
-    if (::unlinkat(AT_FDCWD, path->c_str(),
-                   S_ISDIR(about.st_mode) ? AT_REMOVEDIR : 0)
-        != 0)
-      return io_error("cannot remove", *path, errno);
-    removed = 1;
-  }
-  return json{{"removed", removed}};
+  if (*recursive && S_ISDIR(about.st_mode))
+    return std::make_unique<removal>(*path);
+  if (::unlinkat(AT_FDCWD, path->c_str(),
+                 S_ISDIR(about.st_mode) ? AT_REMOVEDIR : 0)
+      != 0)
+    return io_error("cannot remove", *path, errno);
+  return std::unique_ptr<removal>{};
 }
 
 result<json> file_service::mkdir(const json& payload) const {

@@ -3,8 +3,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "agent/removal.hpp"
 #include "agent/unique_fd.hpp"
 #include "messages/agent_protocol.hpp"
 
@@ -15,13 +17,16 @@ namespace caged::agent {
 class upload {
 public:
   /// Error: io, not_found, bad_request (the target is a directory).
-  static result<std::unique_ptr<upload>> open(const std::string& target,
-                                              unsigned mode);
+  /// mode absent: an existing file keeps its own, a new one gets 0644. A link
+  /// is followed.
+  static result<std::unique_ptr<upload>> open(const std::string& path,
+                                              std::optional<unsigned> mode);
   ~upload();
   upload(const upload&) = delete;
   upload& operator=(const upload&) = delete;
 
   std::uint64_t size() const noexcept { return size_; }
+  const std::string& path() const noexcept { return path_; }
   result<void> append(std::string_view bytes);
   /// fsync and rename.
   result<void> finish();
@@ -29,6 +34,7 @@ public:
 private:
   upload() = default;
   unique_fd fd_;
+  std::string path_; ///< as the client named it
   std::string target_, temporary_;
   std::uint64_t size_ = 0;
 };
@@ -50,7 +56,8 @@ public:
                                uploads& pending) const;
   result<nlohmann::json> list(const nlohmann::json& payload) const;
   result<nlohmann::json> stat(const nlohmann::json& payload) const;
-  result<nlohmann::json> remove(const nlohmann::json& payload) const;
+  /// Nothing: one thing was removed. A removal: a tree that takes its time.
+  result<std::unique_ptr<removal>> remove(const nlohmann::json& payload) const;
   result<nlohmann::json> mkdir(const nlohmann::json& payload) const;
 
   /// Absolute form of a path of the protocol.

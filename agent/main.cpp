@@ -3,6 +3,8 @@
 #include <cstdlib>
 
 #include <fcntl.h>
+#include <linux/close_range.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include "agent/config.hpp"
@@ -29,6 +31,11 @@ int main(int argc, char** argv) {
     return 0;
   }
   log::set_level(parsed->log_level);
+  // Long lines are allocated and freed all the time: each goes back to the
+  // kernel at once, so that the peak is what is in use (mallopt(3)).
+  ::mallopt(M_MMAP_THRESHOLD, 32 * 1024);
+  ::mallopt(M_TRIM_THRESHOLD, 64 * 1024);
+  ::mallopt(M_TOP_PAD, 16 * 1024);
   bool init = ::getpid() == 1;
   if (init) {
     prepare_init();
@@ -38,6 +45,8 @@ int main(int argc, char** argv) {
       ::fcntl(STDERR_FILENO, F_SETFL, flags | O_NONBLOCK);
   }
   std::signal(SIGPIPE, SIG_IGN);
+  // Whatever the runtime has left open is not for the commands in here.
+  ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
   sigset_t read_by_loop;
   sigemptyset(&read_by_loop);
   for (int number : {SIGCHLD, SIGTERM, SIGINT})

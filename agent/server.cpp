@@ -30,11 +30,16 @@ namespace {
 
 /// Unfinished input of all connections together. Its specification allows
 /// 1 MiB; less keeps the peak below 3 MB with everything else at its worst.
-constexpr std::size_t unfinished_most = 512 * 1024;
+constexpr std::size_t unfinished_most = 192 * 1024;
+/// Answers that wait for their readers, of all connections together.
+constexpr std::size_t answers_most = 192 * 1024;
 /// Promised input of all streams, and what a starving one gets in any case.
-constexpr std::uint64_t promise_most = 256 * 1024;
+constexpr std::uint64_t promise_most = 128 * 1024;
 constexpr std::uint64_t promise_least = 512;
 constexpr std::size_t dials_most = 64;
+constexpr std::size_t removals_most = 4;
+/// What removals may take of one turn of the loop.
+constexpr auto removal_slice = 10ms;
 /// After everything has ended: for answers that clients have not taken yet.
 constexpr auto flush_grace = 1s;
 
@@ -151,15 +156,34 @@ int server::run() {
   while (!done_) {
     settle();
     if (!done_)
-      loop_.step(stopping_ ? 20ms : std::chrono::milliseconds(60'000));
+      loop_.step(!removals_.empty() ? 0ms
+                 : stopping_        ? 20ms
+                                    : std::chrono::milliseconds(60'000));
   }
   ::unlink(options_.socket.c_str());
   log::info("ended", {{"reason", stop_reason_}});
   return 0;
 }
 
+void server::remove_on() {
+  if (removals_.empty())
+    return;
+  auto& job = removals_.front();
+  if (!job.work->step(clock::now() + removal_slice))
+    return;
+  // Who asked may be gone; the tree is all the same.
+  if (auto it = connections_.find(job.connection); it != connections_.end()) {
+    if (job.work->error())
+      it->second->error(job.id, *job.work->error());
+    else
+      it->second->reply(job.id, {{"removed", job.work->removed()}});
+  }
+  removals_.erase(removals_.begin());
+}
+
 /// What is due before the loop waits.
 void server::settle() {
+  remove_on();
   for (int round = 0; round < 4; ++round) {
     if (forget_) {
       forget_ = false;
@@ -177,6 +201,7 @@ void server::settle() {
     for (auto* who : ready)
       if (!who->dead())
         who->flush();
+    bound_answers();
     std::erase_if(connections_, [](auto& item) { return item.second->dead(); });
     if (!forget_ && !room_made_ && flush_.empty())
       break;
@@ -190,6 +215,27 @@ void server::settle() {
   }
   if (stopping_)
     shutdown_step();
+}
+
+/// Each connection's answers are bounded by not reading from it; all of them
+/// together by giving up who owes most.
+void server::bound_answers() {
+  for (;;) {
+    std::size_t sum = 0;
+    connection* worst = nullptr;
+    for (auto& [_, item] : connections_) {
+      if (item->dead())
+        continue;
+      sum += item->queued();
+      if (!worst || item->queued() > worst->queued())
+        worst = item.get();
+    }
+    if (sum <= answers_most)
+      return;
+    log::warn("closing a connection that does not read its answers",
+              {{"bytes", worst->queued()}});
+    worst->die();
+  }
 }
 
 void server::wants_flush(connection* who) {
@@ -409,15 +455,7 @@ void server::on_exec(connection& from, line& message) {
   auto known = execs_.find(*name);
   if (known != execs_.end()) {
     // An attachment at the lowest offsets that are kept.
-    auto& item = *known->second;
-    item.attach(from);
-    auto done =
-        item.go_on_from(item.output(0).kept.base(), item.output(1).kept.base());
-    if (!done)
-      return from.error(message.id, done.error(), *name);
-    from.reply(message.id,
-               {{"exec", *name}, {"pid", item.pid()}, {"created", false}});
-    item.grant_input();
+    attach_to(from, *known->second, message, false);
     return;
   }
   if (stopping_)
@@ -459,29 +497,34 @@ void server::on_attach(connection& from, line& message) {
   auto item = find_exec(message.payload);
   if (!item)
     return from.error(message.id, item.error());
-  auto out = ap::number_or(message.payload, "stdout", 0);
-  auto err = ap::number_or(message.payload, "stderr", 0);
-  if (!out || !err)
-    return from.error(message.id, out ? err.error() : out.error());
-  auto credit = message.payload.value("credit", json::object());
-  if (!credit.is_object())
-    return from.error(message.id,
-                      failure{ec::bad_request, "credit must be an object", {}});
-  if (auto done = (*item)->go_on_from(*out, *err); !done)
-    return from.error(message.id, done.error(), (*item)->name());
-  (*item)->attach(from);
-  auto& exec = **item;
-  from.reply(message.id, {{"exec", exec.name()},
-                          {"stdin", exec.input().received},
-                          {"stdout", exec.output(0).kept.base()},
-                          {"stderr", exec.output(1).kept.base()}});
-  for (std::size_t i = 0; i < stream::outputs; ++i) {
-    auto name = exec.output_name(i);
-    auto limit = ap::number_or(credit, std::string{name}.c_str(), 0);
-    if (limit && *limit > 0 && exec.output(i).present)
-      static_cast<void>(exec.on_credit(name, *limit));
+  attach_to(from, **item, message, true);
+}
+
+/// attach names its offsets (0 when absent); a repeated exec, which has none,
+/// gets everything that is kept.
+void server::attach_to(connection& from, exec& item, const line& message,
+                       bool named) {
+  std::optional<std::uint64_t> offsets[stream::outputs];
+  for (std::size_t i = 0; named && i < stream::outputs; ++i) {
+    std::string name{item.output_name(i)};
+    auto offset = ap::number_or(message.payload, name.c_str(), 0);
+    if (!offset)
+      return from.error(message.id, offset.error(), item.name());
+    offsets[i] = *offset;
   }
-  exec.grant_input();
+  auto given = parse_credits(message.payload);
+  if (!given)
+    return from.error(message.id, given.error(), item.name());
+  if (auto done = item.go_on_from(offsets[0], offsets[1], *given); !done)
+    return from.error(message.id, done.error(), item.name());
+  item.attach(from);
+  from.reply(message.id, {{"exec", item.name()},
+                          {"pid", item.pid()},
+                          {"created", false},
+                          {"stdin", item.input().received},
+                          {"stdout", item.output(0).kept.base()},
+                          {"stderr", item.output(1).kept.base()}});
+  item.grant_input();
 }
 
 stream* server::find_stream(const std::string& name) {
@@ -647,7 +690,19 @@ bool server::on_file(connection& from, line& message) {
   } else if (type == "stat") {
     answer(from, message, files_.stat(message.payload));
   } else if (type == "remove") {
-    answer(from, message, files_.remove(message.payload));
+    auto begun = files_.remove(message.payload);
+    if (!begun)
+      from.error(message.id, begun.error());
+    else if (!*begun)
+      from.reply(message.id, {{"removed", 1}});
+    else if (removals_.size() >= removals_most)
+      from.error(message.id,
+                 failure{ec::too_large,
+                         std::to_string(removals_most)
+                             + " trees are being removed, which is the most",
+                         {}});
+    else
+      removals_.push_back({from.number(), message.id, std::move(*begun)});
   } else if (type == "mkdir") {
     answer(from, message, files_.mkdir(message.payload));
   } else {

@@ -59,6 +59,8 @@ private:
   void on_signal();
   void reap();
   void settle();
+  void bound_answers();
+  void remove_on();
   void beat();
   void measure();
   void begin_shutdown(std::chrono::milliseconds deadline,
@@ -70,6 +72,7 @@ private:
   void on_hello(connection& from, line& message);
   void on_exec(connection& from, line& message);
   void on_attach(connection& from, line& message);
+  void attach_to(connection& from, exec& item, const line& message, bool named);
   void on_stream(connection& from, line& message);
   void on_signal_message(connection& from, line& message);
   void on_resize(connection& from, line& message);
@@ -96,6 +99,12 @@ private:
   std::map<std::string, std::unique_ptr<dial>> dials_;
   std::map<std::string, std::string> defaults_; ///< environment, by `resumed`
   std::set<connection*> flush_;
+  struct removal_job {
+    std::uint64_t connection;
+    std::optional<std::uint64_t> id;
+    std::unique_ptr<removal> work;
+  };
+  std::vector<removal_job> removals_;
   std::uint64_t next_connection_ = 1;
   std::uint64_t promised_ = 0;
   std::uint64_t sequence_ = 0;

@@ -249,7 +249,7 @@ void stream::write_input() {
   in.written += static_cast<std::uint64_t>(done);
   owner_.take_back(static_cast<std::uint64_t>(done));
   if (in.pending.empty()) {
-    in.pending = {};
+    std::string{}.swap(in.pending);
     owner_.loop().forget(in.fd.get());
     if (in.eof_at && !in.closed)
       end_input();
@@ -264,7 +264,7 @@ void stream::drop_input() {
     owner_.loop().forget(in.fd.get());
   in.fd.reset();
   in.closed = true;
-  in.pending = {};
+  std::string{}.swap(in.pending);
   owner_.take_back(in.received - in.written);
   in.written = in.received;
   grant_input();

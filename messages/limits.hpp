@@ -40,7 +40,7 @@ inline constexpr std::size_t execs_per_sandbox = 64;
 // -- agent protocol --------------------------------------------------------
 inline constexpr std::size_t agent_line_max = 128 * 1024;
 inline constexpr std::size_t agent_depth_max = 16;
-inline constexpr std::size_t agent_values_max = 256;
+inline constexpr std::size_t agent_values_max = 2048;
 inline constexpr std::size_t agent_connections_max = 32;
 inline constexpr std::size_t agent_raw_max = 64 * 1024; ///< bytes after "len"
 /// File bytes in one read or write: fits a line as base64.

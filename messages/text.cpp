@@ -24,10 +24,30 @@ constexpr auto reverse_alphabet = [] {
   return table;
 }();
 
-/// Length of the valid UTF-8 sequence at `at`, 0 when there is none
-/// (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
-std::size_t utf8_length(std::string_view text, std::size_t at,
-                        std::uint32_t& point) {
+/// Controls, C1, line separators and what turns the writing direction round
+/// (Unicode TR36): a terminal or a log reader must not obey them.
+bool is_harmful(std::uint32_t point) {
+  return point < 0x20 || (point >= 0x7F && point <= 0x9F) || point == 0x2028
+         || point == 0x2029 || (point >= 0x202A && point <= 0x202E)
+         || (point >= 0x2066 && point <= 0x2069);
+}
+
+void fill_random(void* bytes, std::size_t size) {
+  auto* at = static_cast<char*>(bytes);
+  while (size > 0) {
+    // Up to 256 bytes are never interrupted once the pool is up: random(7).
+    auto got = ::getrandom(at, size, 0);
+    if (got > 0) {
+      at += got;
+      size -= static_cast<std::size_t>(got);
+    }
+  }
+}
+
+} // namespace
+
+std::size_t utf8_sequence(std::string_view text, std::size_t at,
+                          std::uint32_t& point) noexcept {
   auto byte = [&](std::size_t i) {
     return at + i < text.size() ? static_cast<std::uint8_t>(text[at + i]) : 0U;
   };
@@ -54,28 +74,6 @@ std::size_t utf8_length(std::string_view text, std::size_t at,
   return 0;
 }
 
-/// Controls, C1, line separators and what turns the writing direction round
-/// (Unicode TR36): a terminal or a log reader must not obey them.
-bool is_harmful(std::uint32_t point) {
-  return point < 0x20 || (point >= 0x7F && point <= 0x9F) || point == 0x2028
-         || point == 0x2029 || (point >= 0x202A && point <= 0x202E)
-         || (point >= 0x2066 && point <= 0x2069);
-}
-
-void fill_random(void* bytes, std::size_t size) {
-  auto* at = static_cast<char*>(bytes);
-  while (size > 0) {
-    // Up to 256 bytes are never interrupted once the pool is up: random(7).
-    auto got = ::getrandom(at, size, 0);
-    if (got > 0) {
-      at += got;
-      size -= static_cast<std::size_t>(got);
-    }
-  }
-}
-
-} // namespace
-
 std::string escape_text(std::string_view text, std::size_t max) {
   constexpr std::string_view dots = "...";
   std::string out;
@@ -84,7 +82,7 @@ std::string escape_text(std::string_view text, std::size_t max) {
   std::size_t cut_at = 0; // where the result still leaves room for the dots
   for (std::size_t i = 0; i < text.size();) {
     std::uint32_t point = 0;
-    auto length = utf8_length(text, i, point);
+    auto length = utf8_sequence(text, i, point);
     if (length > 0 && !is_harmful(point)) {
       out.append(text, i, length);
     } else {

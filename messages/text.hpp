@@ -14,6 +14,11 @@ namespace caged {
 /// the result, "..." behind what was cut.
 std::string escape_text(std::string_view text, std::size_t max = 512);
 
+/// Length of the valid UTF-8 sequence at `at`, 0 when there is none
+/// (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
+std::size_t utf8_sequence(std::string_view text, std::size_t at,
+                          std::uint32_t& point) noexcept;
+
 /// "5s", "500ms", "1m", "2h" or "0". Error: bad_request, whose message says
 /// the accepted form.
 result<std::chrono::milliseconds> parse_duration(std::string_view text);
