@@ -117,7 +117,7 @@ TEST_CASE("the file gives way to variables, variables to flags") {
   CHECK(c.client_endpoint == "ipc:///run/x/node.sock");
 }
 
-TEST_CASE("--check-config shows each value and where it comes from") {
+TEST_CASE("check-config shows each value and where it comes from") {
   yaml file{"# a comment\ncpus: 3\n"};
   auto got =
       parse({"--config", file.path, "--check-config", "--node-name", "n1"},
@@ -175,7 +175,7 @@ TEST_CASE("a file that is not there and an unknown flag end with 2") {
   CHECK(parse({"--no-such-flag"}).parsed.exit_code == 2);
 }
 
-TEST_CASE("--help and --version end with 0") {
+TEST_CASE("the flags --help and --version end with 0") {
   CHECK(parse({"--help"}).parsed.exit_code == 0);
   CHECK(parse({"--version"}).parsed.exit_code == 0);
 }
