@@ -15,7 +15,7 @@ namespace caged::agent {
 namespace {
 
 /// Answers that may wait before the client is no longer read from.
-constexpr std::size_t queue_high = 16 * 1024;
+constexpr std::size_t queue_high = 8 * 1024;
 /// Raw bytes of one frame; as base64 less, since those are copied.
 constexpr std::size_t raw_frame = limits::agent_raw_max;
 constexpr std::size_t text_frame = 24 * 1024;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "messages/bounded_json.hpp"
 #include "messages/text.hpp"
 
 namespace caged::agent_protocol {
@@ -13,6 +12,94 @@ using nlohmann::json;
 namespace {
 
 constexpr std::uint64_t whole_max = (1ULL << 53) - 1;
+
+/// Builds the value while it counts: what goes over a limit stops the parser
+/// before anything is allocated for it.
+class bounded_builder final : public nlohmann::json_sax<json> {
+public:
+  json root;
+  std::optional<std::uint64_t> id; ///< of the outermost object
+  const char* over = nullptr;      ///< the limit that stopped it
+
+  bool null() override { return put(nullptr); }
+  bool boolean(bool value) override { return put(value); }
+  bool number_integer(number_integer_t value) override { return put(value); }
+  bool number_unsigned(number_unsigned_t value) override {
+    if (depth_ == 1 && key_ == "id")
+      id = value <= whole_max ? std::optional{value} : std::nullopt;
+    return put(value);
+  }
+  bool number_float(number_float_t value, const string_t&) override {
+    return put(value);
+  }
+  bool string(string_t& value) override { return put(std::move(value)); }
+  bool binary(binary_t&) override { return false; }
+  bool start_object(std::size_t) override { return open(json::object()); }
+  bool start_array(std::size_t) override { return open(json::array()); }
+  bool key(string_t& value) override {
+    key_ = std::move(value);
+    return true;
+  }
+  bool end_object() override { return close(); }
+  bool end_array() override { return close(); }
+  bool parse_error(std::size_t, const std::string&,
+                   const nlohmann::detail::exception&) override {
+    return false;
+  }
+
+private:
+  bool count() {
+    if (++values_ <= limits::agent_values_max + 1) // the object itself is free
+      return true;
+    over = "it has more than 2048 values";
+    static_assert(limits::agent_values_max == 2048);
+    return false;
+  }
+  template <class T>
+  json* add(T&& value) {
+    if (depth_ == 0) {
+      root = std::forward<T>(value);
+      return &root;
+    }
+    auto& top = *stack_[depth_ - 1];
+    if (top.is_array()) {
+      top.push_back(std::forward<T>(value));
+      return &top.back();
+    }
+    auto& slot = top[key_];
+    slot = std::forward<T>(value);
+    return &slot;
+  }
+  template <class T>
+  bool put(T&& value) {
+    if (!count())
+      return false;
+    add(std::forward<T>(value));
+    return true;
+  }
+  bool open(json value) {
+    if (!count())
+      return false;
+    if (depth_ == limits::agent_depth_max) {
+      over = "it is deeper than 16 levels";
+      return false;
+    }
+    // Growing an array moves its elements, but never while one of them is
+    // open, so the addresses on the stack stay true.
+    auto* added = add(std::move(value));
+    stack_[depth_++] = added;
+    return true;
+  }
+  bool close() {
+    --depth_;
+    return true;
+  }
+
+  json* stack_[limits::agent_depth_max] = {};
+  std::size_t depth_ = 0;
+  std::size_t values_ = 0;
+  std::string key_;
+};
 
 tl::unexpected<failure> malformed(const char* what) {
   return fail(ec::malformed, std::string{"the line "} + what);
@@ -36,13 +123,19 @@ result<line> parse_line(std::string_view text,
     id->reset();
   if (text.size() > limits::agent_line_max)
     return fail(ec::too_large, "the line is longer than 131072 bytes");
-  std::optional<std::uint64_t> seen;
-  auto read = read_bounded_json(text, seen);
-  if (id && seen && *seen <= whole_max)
-    *id = seen;
-  if (!read)
-    return tl::unexpected{std::move(read.error())};
-  auto& root = *read;
+  // The library's lexer takes a NUL for the end of its input.
+  if (std::memchr(text.data(), 0, text.size()) != nullptr)
+    return malformed("holds a NUL byte");
+  bounded_builder builder;
+  bool ok = json::sax_parse(text.begin(), text.end(), &builder);
+  if (id)
+    *id = builder.id;
+  if (builder.over)
+    return fail(ec::too_large,
+                std::string{"the line is refused: "} + builder.over);
+  if (!ok)
+    return malformed("is no JSON");
+  auto& root = builder.root;
   if (!root.is_object())
     return malformed("is no JSON object");
   auto type = root.find("type");
