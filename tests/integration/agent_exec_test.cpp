@@ -24,6 +24,22 @@ json plenty() {
   return {{"stdout", 4 << 20}, {"stderr", 4 << 20}};
 }
 
+/// Reads an exec's output until `text` is in it: a terminal may hand a line
+/// over in pieces. Returns the offset behind what was read; 0: it never came.
+std::uint64_t read_until(agent_client& client, const std::string& exec,
+                         const std::string& text) {
+  std::string seen;
+  while (seen.find(text) == std::string::npos) {
+    auto data = client.wait([&](const auto& line) {
+      return line.type == "data" && line.payload.at("stream") == exec;
+    });
+    if (!data)
+      return 0;
+    seen += agent_protocol::take_bytes(*data).value();
+  }
+  return seen.size();
+}
+
 /// Whether some process has this word as an argument.
 bool runs(const std::string& word) {
   return run({"pgrep", "-f", word}).exit == 0;
@@ -192,24 +208,24 @@ TEST_CASE("a terminal has a size, a foreground group and an end of input",
   REQUIRE(start("resize", "trap 'stty size; exit 5' WINCH; echo ready; "
                           "while :; do sleep 0.02; done")
           == "result");
-  REQUIRE(client.wait_type("data"));
+  auto ready = read_until(client, "resize", "ready\r\n");
+  REQUIRE(ready > 0);
   CHECK(client.call("resize", {{"exec", "resize"}, {"rows", 50}, {"cols", 132}})
             .type
         == "result");
-  auto resized = follow(client, "resize", 7);
+  auto resized = follow(client, "resize", ready);
   CHECK(resized.out.find("50 132") != std::string::npos);
   CHECK(resized.code == 5);
 
   REQUIRE(start("cat", "stty -echo; echo ready; cat; echo end") == "result");
-  REQUIRE(client.wait([](const auto& line) {
-    return line.type == "data" && line.payload.at("stream") == "cat";
-  }));
+  ready = read_until(client, "cat", "ready\r\n");
+  REQUIRE(ready > 0);
   client.tell("data", {{"stream", "cat"},
                        {"channel", "stdin"},
                        {"offset", 0},
                        {"data", base64_encode("no newline")}});
   client.tell("eof", {{"stream", "cat"}, {"channel", "stdin"}, {"offset", 10}});
-  CHECK(follow(client, "cat", 7).out == "no newlineend\r\n");
+  CHECK(follow(client, "cat", ready).out == "no newlineend\r\n");
 
   // Ctrl-C reaches the foreground group. cat and no shell: dash loses a SIGINT
   // that comes while it starts a command.
@@ -228,17 +244,11 @@ TEST_CASE("a terminal has a size, a foreground group and an end of input",
                          {"data", base64_encode(text)}});
   };
   type(0, "go\n");
-  std::string seen; // the terminal's echo, then what cat has written
-  while (seen.size() < 8) {
-    auto data = client.wait([](const auto& line) {
-      return line.type == "data" && line.payload.at("stream") == "ctrl-c";
-    });
-    REQUIRE(data);
-    seen += agent_protocol::take_bytes(*data).value();
-  }
-  CHECK(seen == "go\r\ngo\r\n");
+  // The terminal's echo, then what cat has written.
+  ready = read_until(client, "ctrl-c", "go\r\ngo\r\n");
+  REQUIRE(ready > 0);
   type(3, "\x03");
-  auto interrupted = follow(client, "ctrl-c", seen.size());
+  auto interrupted = follow(client, "ctrl-c", ready);
   CHECK(interrupted.ended);
   CHECK(interrupted.signal == SIGINT);
 }
