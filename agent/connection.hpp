@@ -66,12 +66,12 @@ public:
 
 private:
   /// Data on its way into the socket, straight from the pages it is kept in.
-  struct frame {
+  struct frame { // all zero by emplace(); initializers here trip clang 14
     std::string head;
-    std::size_t head_at = 0;
-    stream* from = nullptr;
-    std::size_t channel = 0;
-    std::uint64_t at = 0, end = 0;
+    std::size_t head_at;
+    stream* from;
+    std::size_t channel;
+    std::uint64_t at, end;
   };
   void on_event(std::uint32_t events);
   void read(bool hung_up);
