@@ -665,8 +665,9 @@ void server::on_resumed(connection& from, line& message) {
     auto bytes = base64_decode(**entropy);
     if (!bytes)
       return from.error(message.id, bytes.error());
+    const std::string seed = std::move(*bytes);
     unique_fd pool{::open("/dev/urandom", O_WRONLY | O_CLOEXEC)};
-    if (pool && ::write(pool.get(), bytes->data(), bytes->size()) >= 0)
+    if (pool && ::write(pool.get(), seed.data(), seed.size()) >= 0)
       ::ioctl(pool.get(), RNDRESEEDCRNG);
   }
   from.reply(message.id, json::object());
