@@ -1,6 +1,7 @@
 #include "messages/text.hpp"
 
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <ctime>
 #include <limits>
@@ -277,7 +278,7 @@ std::string format_bytes(double bytes) {
   }
   char out[48];
   // One decimal unless it would be a zero: "512 MB", "1.5 GB".
-  auto tenths = static_cast<std::int64_t>(bytes * 10 + 0.5);
+  auto tenths = std::lround(bytes * 10);
   if (tenths % 10 == 0 || unit == 0)
     std::snprintf(out, sizeof out, "%.0f %s", bytes, units[unit]);
   else
