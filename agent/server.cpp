@@ -30,9 +30,9 @@ namespace {
 
 /// Unfinished input of all connections together. Its specification allows
 /// 1 MiB; less keeps the peak below 3 MB with everything else at its worst.
-constexpr std::size_t unfinished_most = 160 * 1024;
+constexpr std::size_t unfinished_most = 144 * 1024;
 /// Answers that wait for their readers, of all connections together.
-constexpr std::size_t answers_most = 128 * 1024;
+constexpr std::size_t answers_most = 112 * 1024;
 /// Promised input of all streams, and what a starving one gets in any case.
 constexpr std::uint64_t promise_most = 128 * 1024;
 constexpr std::uint64_t promise_least = 512;
