@@ -32,6 +32,12 @@ namespace {
 const std::string node_id = "driver-test-" + std::to_string(::getpid());
 const std::string group = "/caged-" + node_id;
 
+/// ops/vm-test says how much slower an emulated processor is.
+int slowness() {
+  const char* factor = std::getenv("CAGED_SLOW_MACHINE");
+  return factor ? std::max(1, std::atoi(factor)) : 1;
+}
+
 /// A driver in a directory of its own; what runs inside is the probe, in a
 /// mode. The destructor checks that nothing is left.
 struct host {
@@ -93,13 +99,13 @@ struct host {
   }
 
   bool logged(const std::string& id, const std::string& text) {
-    return sys::wait_until(30s, [&] {
+    return sys::wait_until(30s * slowness(), [&] {
       return driver->agent_log(id).find(text) != std::string::npos;
     });
   }
 
   bool ended(const std::string& id, exit_report& out) {
-    return sys::wait_until(10s, [&] {
+    return sys::wait_until(10s * slowness(), [&] {
       std::lock_guard guard{mutex};
       for (auto& one : exits)
         if (one.id == id) {

@@ -81,6 +81,10 @@ private:
   int exit_ = -1;
 };
 
+/// A deadline on this machine: times $CAGED_SLOW_MACHINE, a whole number, where
+/// that is set (ops/vm-test: an emulated processor).
+std::chrono::milliseconds patient(std::chrono::milliseconds deadline);
+
 /// Asks every few milliseconds until `done` is true or the deadline has passed.
 bool eventually(std::chrono::milliseconds deadline,
                 const std::function<bool()>& done);
