@@ -15,7 +15,7 @@ public:
   static constexpr std::size_t page_size = 4096;
   /// 384 KiB; with unfinished input, stdin and answers at their worst too the
   /// agent's peak stays below 3 MB (its specification allows 1 MiB here). One
-  /// exec alone may hold half of it: the default window.
+  /// exec alone may hold half of it.
   static constexpr std::size_t default_pages = 96;
 
   explicit page_pool(std::size_t pages = default_pages);

@@ -399,3 +399,43 @@ TEST_CASE("an idle agent costs no measurable cpu", "[agent]") {
   CHECK_FALSE(client.wait_type("pong", 2s));
   CHECK(cpu_time(agent.process().pid()) - before <= 10ms);
 }
+
+TEST_CASE("as PID 1 it reaps orphans, ignores a tenant's SIGTERM, dies last",
+          "[agent]") {
+  if (::geteuid() != 0) {
+    WARN("SKIPPED: needs root for a PID namespace");
+    return;
+  }
+  temp_dir dir;
+  auto socket = dir / "agent.sock";
+  process_options options;
+  options.env = {{"container", "test"}};
+  background init{{"unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
+                   agent(), "--socket", socket, "--workspace", dir.path()},
+                  options};
+  REQUIRE(eventually(10s, [&] { return agent_client{socket}.connected(); }));
+  agent_client client{socket};
+  REQUIRE(client.hello().payload.at("init") == true);
+  CHECK(run_exec(client, {{"shell", "cat /proc/self/oom_score_adj"}}).out
+        == "500\n");
+  // The orphan's parent is gone at once; nobody else can reap it.
+  CHECK(run_exec(client, {{"shell", "(sh -c 'exit 7' & ) ; kill -TERM 1; "
+                                    "echo alive"}})
+            .out
+        == "alive\n");
+  CHECK(eventually(10s, [&] {
+    return run_exec(client, {{"shell", "cat /proc/[0-9]*/stat | "
+                                       "grep -c ') Z ' || true"}})
+               .out
+           == "0\n";
+  }));
+  CHECK(client.call("ping", json::object()).type == "pong");
+  // Not even root in there may look into it without the capability.
+  CHECK(run_exec(client, {{"shell", "cat /proc/1/environ"}, {"user", "65534"}})
+            .code
+        != 0);
+  CHECK(client.call("shutdown", json::object()).type == "result");
+  CHECK(client.wait_type("bye"));
+  REQUIRE(init.wait(10s));
+  CHECK(init.exit() == 0);
+}
