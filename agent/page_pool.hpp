@@ -13,10 +13,10 @@ namespace caged::agent {
 class page_pool {
 public:
   static constexpr std::size_t page_size = 4096;
-  /// 384 KiB; with unfinished input, stdin and answers at their worst too the
+  /// 416 KiB; with unfinished input, stdin and answers at their worst too the
   /// agent's peak stays below 3 MB (its specification allows 1 MiB here). One
   /// exec alone may hold half of it.
-  static constexpr std::size_t default_pages = 96;
+  static constexpr std::size_t default_pages = 104;
 
   explicit page_pool(std::size_t pages = default_pages);
   ~page_pool();
