@@ -116,7 +116,8 @@ void sandbox_state::publish(std::string step) {
   what.info.agent_version = record_.agent_version;
   what.info.init_state = record_.init_state;
   what.gone = record_.state == phase::destroyed;
-  what.ready = record_.state == phase::running && record_.init_state != 0;
+  what.ready =
+      written_ && record_.state == phase::running && record_.init_state != 0;
   what.error = start_error_;
   what.step = std::move(step);
   tell(std::move(what));
@@ -211,6 +212,7 @@ void sandbox_state::recover() {
           }
           if (got) {
             counted_ = true;
+            written_ = true;
             watch_agent(record_.agent_boot);
           } else {
             fail_with("node", "its processes ended while the node was away: "
@@ -269,7 +271,17 @@ void sandbox_state::on_notice(const link_notice& notice) {
     if (record_.state == phase::pending) {
       ++generation_;
       run_init_once();
-      change(phase::running, "agent", "its agent said hello", nullptr);
+      change(phase::running, "agent", "its agent said hello",
+             [this](const result<void>& done) {
+               if (!done) {
+                 start_error_ = done.error();
+                 fail_with("node", "that it runs could not be recorded: "
+                                       + done.error().message);
+                 return;
+               }
+               written_ = true;
+               publish();
+             });
       if (!counted_) {
         counted_ = true;
         context->metrics->created(self->home_system().clock().now() - started_);

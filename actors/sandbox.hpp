@@ -126,6 +126,7 @@ private:
   std::optional<failure> start_error_;
   std::chrono::steady_clock::time_point started_{};
   bool counted_ = false; ///< its creation stands in the histogram
+  bool written_ = false; ///< that it runs is on disk: `up` may be answered
 };
 
 sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,

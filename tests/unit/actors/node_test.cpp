@@ -439,3 +439,25 @@ TEST_CASE("a memory kill is recorded with the limit") {
            "killed 2 processes");
   CHECK(n.state_of(id) == phase::running);
 }
+
+TEST_CASE("up is not answered with a sandbox whose start is not on disk") {
+  node n;
+  n.agents->answers = false; // its hello waits
+  n.boot();
+  auto request = n.ask(api::up{});
+  REQUIRE(n.answers<api::up_reply>(request).empty());
+  n.journal->broken = true;
+  auto& agent = n.agents->last();
+  agent.answers = true;
+  auto seen = agent.seen;
+  for (const auto& line : seen)
+    if (line.type == "hello")
+      agent.say("hello", line.id,
+                {{"protocol", 1},
+                 {"agent", "9.9"},
+                 {"boot", "boot-1"},
+                 {"execs", nlohmann::json::array()}});
+  n.run();
+  CHECK(n.answers<api::up_reply>(request).empty());
+  CHECK(n.error_of(request).code == ec::io);
+}
