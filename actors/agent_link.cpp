@@ -43,14 +43,35 @@ void agent_link_state::dial(const link_target& target) {
   known_ = target.execs;
   wanted_ = true;
   backoff_ = 2ms;
-  last_beat_ = now(); // the start counts as a heartbeat
-  if (!watching_) {
-    watching_ = true;
-    self->delayed_send(self,
-                       context->heartbeat_interval * limits::heartbeats_missed,
-                       atom::beat::value);
-  }
+  paused_ = target.paused;
+  if (paused_)
+    return; // a frozen agent answers nothing; resume() dials
+  watch();
   connect();
+}
+
+void agent_link_state::watch() {
+  last_beat_ = now(); // the start counts as a heartbeat
+  if (watching_)
+    return;
+  watching_ = true;
+  self->delayed_send(self,
+                     context->heartbeat_interval * limits::heartbeats_missed,
+                     atom::beat::value);
+}
+
+void agent_link_state::pause() {
+  paused_ = true;
+}
+
+void agent_link_state::resume() {
+  if (!paused_)
+    return;
+  paused_ = false;
+  silent_ = false;
+  watch();
+  if (!channel_ && wanted_)
+    connect();
 }
 
 void agent_link_state::connect() {
@@ -96,7 +117,7 @@ void agent_link_state::hang_up() {
 }
 
 void agent_link_state::redial(std::uint64_t wanted_generation) {
-  if (wanted_ && wanted_generation == generation_)
+  if (wanted_ && !paused_ && wanted_generation == generation_)
     connect();
 }
 
@@ -108,6 +129,7 @@ void agent_link_state::lost(const failure& why) {
   calls_.clear();
   for (auto& [_, done] : calls)
     done(tl::unexpected<failure>(why));
+  end_dials(why);
   if (!wanted_)
     return;
   auto wait = strikes_ == 0 ? backoff_
@@ -189,6 +211,10 @@ void agent_link_state::call_expired(std::uint64_t call_id) {
   auto it = calls_.find(call_id);
   if (it == calls_.end())
     return;
+  if (paused_) { // a frozen agent is given its time when it is thawed
+    self->delayed_send(self, call_deadline, atom::expire::value, call_id);
+    return;
+  }
   auto done = std::move(it->second);
   calls_.erase(it);
   done(fail(ec::timeout, "the agent of " + id + " did not answer within "
@@ -254,7 +280,7 @@ void agent_link_state::on_hello(const json& payload) {
 void agent_link_state::on_line(ap::line message) {
   const auto& type = message.type;
   if (type == "data" || type == "ack" || type == "credit" || type == "eof"
-      || type == "exit") {
+      || type == "exit" || (type == "close" && !message.id)) {
     on_stream_line(message);
     return;
   }
@@ -290,12 +316,7 @@ void agent_link_state::on_line(ap::line message) {
       notify({link_notice::kind::alive, "its agent answers again", {}, {}, 0});
     }
   } else if (type == "metrics") {
-    if (auto sample = ap::metrics_from_json(message.payload)) {
-      if (metrics)
-        self->send(metrics, *sample);
-    } else {
-      context->metrics->refused_sample(id);
-    }
+    on_metrics(message.payload);
   } else if (type == "error") {
     on_agent_error(message.payload);
   } else if (type == "bye") {
@@ -305,6 +326,32 @@ void agent_link_state::on_line(ap::line message) {
         ap::encode_line("error", std::nullopt,
                         {{"code", "bad_request"},
                          {"message", "unknown type " + caged::quoted(type)}}));
+  }
+}
+
+/// A refused sample stands in `why`, and the link goes on: limits and alerts
+/// rest on the host's own reading.
+void agent_link_state::on_metrics(const json& payload) {
+  auto refused = [this](const std::string& what) {
+    notify({link_notice::kind::violation,
+            "its metrics were refused: " + what,
+            {},
+            {},
+            0});
+  };
+  auto sample = ap::metrics_from_json(payload);
+  if (!sample) {
+    context->metrics->refused_sample(id);
+    refused(escape_text(sample.error().message));
+  } else if (metrics) {
+    self->request(metrics, 5s, *sample)
+        .then(
+            [refused](bool plausible) {
+              if (!plausible)
+                refused("a value is negative, no number or above the sandbox's "
+                        "limit");
+            },
+            [](caf::error&) {}); // it ends together with its sandbox
   }
 }
 
@@ -328,7 +375,7 @@ void agent_link_state::on_agent_error(const json& payload) {
 }
 
 void agent_link_state::watchdog() {
-  if (!wanted_) {
+  if (!wanted_ || paused_) {
     watching_ = false;
     return;
   }
@@ -366,7 +413,7 @@ void agent_link_state::fail_all(const failure& why) {
 }
 
 link_summary agent_link_state::summary() const {
-  return {connected_, static_cast<int>(execs_.size()), last_beat_wall_};
+  return {connected_, static_cast<int>(running_execs()), last_beat_wall_};
 }
 
 agent_link_actor::behavior_type
@@ -386,6 +433,12 @@ agent_link(agent_link_state::pointer self, context_ptr context, std::string id,
       [self](const request_ptr& request) { self->state.stream(request); },
       [self](atom::gone, const std::string& route) {
         self->state.client_gone(route);
+      },
+      [self](atom::pause) { self->state.pause(); },
+      [self](atom::resume) { self->state.resume(); },
+      [self](atom::list) { return self->state.list(); },
+      [self](atom::kill, const std::string& exec, int signal) {
+        return self->state.kill(exec, signal);
       },
       [self](atom::inject, const std::string& script) {
         self->state.run_init(script);

@@ -14,6 +14,7 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include "actors/exec_relay.hpp"
+#include "actors/exec_replay.hpp"
 #include "actors/metrics_stream.hpp"
 #include "actors/node_context.hpp"
 #include "messages/fwd.hpp"
@@ -28,6 +29,8 @@ struct link_notice {
     alive,     ///< and there is one again
     violation, ///< it broke the protocol or the socket is not its own
     init_done, ///< the init script ended
+    busy,      ///< it has execs or forwards now
+    idle,      ///< and now it has none
   };
   kind what = kind::up;
   std::string text;          ///< for `why`
@@ -54,6 +57,7 @@ struct link_target {
   agent_address address;
   std::string known_boot; ///< empty: any
   std::vector<exec_record> execs;
+  bool paused = false; ///< frozen: it is dialled when it is resumed
 };
 
 /// Told when an exec's stream is over: route, request id.
@@ -65,6 +69,7 @@ struct exec_call {
   request_ptr request;
   std::string workdir; ///< of the sandbox, where the request names none
   stream_table_actor table;
+  bool resume = false; ///< a paused sandbox is resumed first
 };
 
 } // namespace caged
@@ -74,6 +79,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_event)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_summary)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_target)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::exec_call)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::api::ps_reply)
 
 namespace caged {
 
@@ -93,6 +99,10 @@ using agent_link_actor = caf::typed_actor<
     caf::reacts_to<request_ptr>,
     // The client behind a route is gone: its execs live for reattach_grace.
     caf::reacts_to<atom::gone, std::string>,
+    // Its sandbox is frozen: nothing is expected of the agent until resume.
+    caf::reacts_to<atom::pause>, caf::reacts_to<atom::resume>,
+    caf::replies_to<atom::list>::with<api::ps_reply>,
+    caf::replies_to<atom::kill, std::string, int>::with<std::string>,
     // Runs the init script, its output goes to exec_logs.
     caf::reacts_to<atom::inject, std::string>,
     // Ends every stream with this error, hangs up and dials no more.
@@ -121,6 +131,10 @@ public:
   void fail_all(const failure& why);
   void watchdog();
   void call_expired(std::uint64_t id);
+  void pause();
+  void resume();
+  api::ps_reply list() const;
+  caf::result<std::string> kill(const std::string& exec, int signal);
   void grace_over(const std::string& exec);
   link_summary summary() const;
   void hang_up();
@@ -135,17 +149,24 @@ public:
 private:
   using answer = std::function<void(result<nlohmann::json>)>;
   struct entry {
+    explicit entry(exec_relay with) : relay{std::move(with)} {}
     exec_relay relay;
     stream_table_actor table; ///< told when it is over; may be invalid
+    exec_record row;          ///< what the journal has of it
     bool is_init = false;
     std::chrono::steady_clock::time_point asked{};
+    std::int64_t pid = 0;                    ///< inside; 0: not told yet
+    std::optional<exec_replay> replay;       ///< of an attached, detached one
+    std::optional<api::exec_exit> kept_exit; ///< a detached one that ended
   };
 
   void connect();
+  void watch();
   void say_hello();
   void on_hello(const nlohmann::json& payload);
   void on_line(agent_protocol::line message);
   void on_stream_line(agent_protocol::line& message);
+  void on_metrics(const nlohmann::json& payload);
   void on_agent_error(const nlohmann::json& payload);
   void lost(const failure& why);
   void violation(const std::string& text);
@@ -161,6 +182,20 @@ private:
   void reply(const entry& to, api::reply_body body);
   void notify(link_notice notice);
   void start_init_exec();
+  entry& add(exec_record row, stream_table_actor table);
+  void write_row(const entry& of);
+  void start(const exec_call& call, const api::exec& what);
+  void start_dial(const exec_call& call, const api::dial& what);
+  void reattach(entry& known, const exec_call& call, const api::exec& what);
+  void refuse(const exec_call& call, failure why);
+  void let_go(entry& of);
+  void keep_output(entry& of);
+  void pump(entry& to);
+  void settle(entry& ended);
+  void end_dials(const failure& why);
+  void drop_oldest_exited();
+  void count_activity();
+  std::size_t running_execs() const;
   std::chrono::steady_clock::time_point now() const;
 
   agent_address address_;
@@ -170,6 +205,8 @@ private:
   bool connected_ = false; ///< hello was answered
   bool watching_ = false;
   bool silent_ = false;
+  bool paused_ = false;
+  bool busy_ = false; ///< as the owner was told
   std::string boot_;
   std::chrono::milliseconds backoff_{2};
   int strikes_ = 0;

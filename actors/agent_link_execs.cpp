@@ -1,5 +1,7 @@
 #include "actors/agent_link.hpp"
 
+#include <algorithm>
+
 #include "messages/text.hpp"
 
 // The execs of a link: start, attach, relay, end. The connection itself is in
@@ -9,96 +11,226 @@ namespace caged {
 using nlohmann::json;
 namespace ap = agent_protocol;
 
-namespace {
-
-constexpr const char* init_path = "/tmp/.caged-init";
-
-std::string init_exec_name(const std::string& id) {
-  return "init-" + id;
-}
-
-} // namespace
-
 void agent_link_state::reply(const entry& to, api::reply_body body) {
   if (!to.relay.route().empty())
     context->clients->send(
         {to.relay.route(), to.relay.exec(), std::move(body)});
 }
 
+void agent_link_state::refuse(const exec_call& call_info, failure why) {
+  const auto& request = *call_info.request;
+  context->clients->send({request.route, request.id,
+                          api::error_reply{std::move(why), id, context->node}});
+  if (call_info.table)
+    self->send(call_info.table, atom::ended::value, request.route, request.id);
+}
+
+std::size_t agent_link_state::running_execs() const {
+  return static_cast<std::size_t>(
+      std::count_if(execs_.begin(), execs_.end(),
+                    [](const auto& item) { return !item.second.kept_exit; }));
+}
+
+/// Whether anything runs in it, for the idle timeout.
+void agent_link_state::count_activity() {
+  bool busy = running_execs() > 0;
+  if (busy == busy_)
+    return;
+  busy_ = busy;
+  notify({busy ? link_notice::kind::busy : link_notice::kind::idle,
+          {},
+          {},
+          {},
+          0});
+}
+
+agent_link_state::entry& agent_link_state::add(exec_record row,
+                                               stream_table_actor table) {
+  auto exec_id = row.exec;
+  entry fresh{exec_relay{row.exec, row.caller, row.digest}};
+  fresh.table = std::move(table);
+  fresh.row = std::move(row);
+  fresh.asked = now();
+  auto& made = execs_.emplace(exec_id, std::move(fresh)).first->second;
+  if (made.row.detached)
+    keep_output(made);
+  count_activity();
+  return made;
+}
+
+/// Not waited for: it matters to a restarted daemon only, and the agent's own
+/// list is the truth about what runs.
+void agent_link_state::write_row(const entry& of) {
+  offload(
+      self, context->records,
+      [journal = context->journal, row = of.row]() -> result<void> {
+        return journal->put_exec(row);
+      },
+      [](const result<void>&) {});
+}
+
+void agent_link_state::keep_output(entry& of) {
+  auto log = of.is_init ? std::string{"init"} : of.row.exec;
+  of.relay.keep_output([logs = context->logs, sandbox = id,
+                        log](api::channel on, std::string_view bytes) {
+    logs->append(sandbox, exec_replay::log_of(log, on), bytes);
+  });
+}
+
 void agent_link_state::exec(const exec_call& call_info) {
   const auto& request = *call_info.request;
-  const auto& what = std::get<api::exec>(request.body);
-  auto table = call_info.table;
-  auto refuse = [&](failure why) {
-    context->clients->send(
-        {request.route, request.id,
-         api::error_reply{std::move(why), id, context->node}});
-    if (table)
-      self->send(table, atom::ended::value, request.route, request.id);
-  };
   if (!connected_)
-    return refuse({ec::unavailable,
+    return refuse(call_info,
+                  {ec::unavailable,
                    "the agent of " + id + " is not connected at the moment",
                    "try again; caged why " + id + " shows its history"});
+  if (const auto* what = std::get_if<api::dial>(&request.body))
+    return start_dial(call_info, *what);
+  const auto& what = std::get<api::exec>(request.body);
   auto it = execs_.find(request.id);
-  if (it != execs_.end()) {
-    auto& known = it->second;
-    if (known.relay.caller() != request.caller)
-      return refuse({ec::denied, "this exec belongs to another caller", {}});
-    if (!known.relay.route().empty() && known.relay.route() != request.route) {
-      reply(known,
-            api::error_reply{
-                {ec::superseded, "another client attached to this exec", {}},
-                id,
-                context->node});
-      if (known.table)
-        self->send(known.table, atom::ended::value, known.relay.route(),
-                   request.id);
-      context->clients->unwatch(known.relay.route());
-    }
-    if (known.relay.route() != request.route)
-      context->clients->watch(request.route);
-    known.table = table;
-    known.asked = now();
-    attach(known, known.relay.attach(what, request.route));
-    return;
-  }
-  if (execs_.size() >= limits::execs_per_sandbox)
-    return refuse({ec::too_large,
-                   id + " runs " + std::to_string(execs_.size())
-                       + " commands; the most is "
-                       + std::to_string(limits::execs_per_sandbox),
-                   "wait until some have ended"});
-  auto& fresh =
-      execs_
-          .emplace(request.id,
-                   entry{exec_relay{request.id, request.caller, request.digest},
-                         table, false, now()})
-          .first->second;
-  context->clients->watch(request.route);
-  auto payload = fresh.relay.start(what, call_info.workdir, request.route);
+  if (it != execs_.end())
+    return reattach(it->second, call_info, what);
+  if (what.attach_only)
+    return refuse(call_info, {ec::not_found, id + " has no exec " + request.id,
+                              "caged ps " + id + " shows them"});
+  start(call_info, what);
+}
+
+void agent_link_state::start(const exec_call& call_info,
+                             const api::exec& what) {
+  const auto& request = *call_info.request;
+  if (running_execs() >= limits::execs_per_sandbox)
+    return refuse(call_info, {ec::too_large,
+                              id + " runs " + std::to_string(running_execs())
+                                  + " commands; the most is "
+                                  + std::to_string(limits::execs_per_sandbox),
+                              "wait until some have ended"});
+  constexpr std::size_t shown = 200;
   exec_record row;
   row.exec = request.id;
   row.sandbox = id;
   row.caller = request.caller;
+  row.digest = request.digest;
   row.started_ms = wall_clock_ms();
-  // Not waited for: it matters to a restarted daemon only, and the agent's own
-  // list is the truth about what runs.
-  auto journal = context->journal;
-  offload(
-      self, context->records,
-      [journal, row]() -> result<void> { return journal->put_exec(row); },
-      [](const result<void>&) {});
-  auto exec_id = request.id;
-  call("exec", payload, [this, exec_id](result<json> got) {
+  row.detached = what.detach;
+  row.tty = what.tty;
+  if (what.login)
+    row.command = "(login shell)";
+  for (const auto& arg : what.argv)
+    if (row.command.size() < shown)
+      row.command += (row.command.empty() ? "" : " ") + arg;
+  row.command = escape_text(row.command, shown);
+  if (what.detach)
+    drop_oldest_exited();
+  auto& fresh = add(std::move(row), call_info.table);
+  context->clients->watch(request.route);
+  auto payload = fresh.relay.start(what, call_info.workdir, request.route);
+  write_row(fresh);
+  call("exec", payload, [this, exec_id = request.id](result<json> got) {
     auto found = execs_.find(exec_id);
     if (found == execs_.end())
       return;
     if (!got)
       return end_with(exec_id, got.error());
-    context->metrics->exec_answered(now() - found->second.asked);
-    apply(found->second, found->second.relay.started(*got, id, false));
+    auto& to = found->second;
+    context->metrics->exec_answered(now() - to.asked);
+    to.pid =
+        static_cast<std::int64_t>(ap::number_or(*got, "pid", 0).value_or(0));
+    apply(to, to.relay.started(*got, id, false));
+    if (to.row.detached) {
+      reply(to, api::exec_started{id, to.pid, true});
+      let_go(to);
+    }
   });
+}
+
+void agent_link_state::start_dial(const exec_call& call_info,
+                                  const api::dial& what) {
+  const auto& request = *call_info.request;
+  if (execs_.count(request.id) != 0)
+    return refuse(call_info, {ec::conflict, "this request id is in use",
+                              "make a new request id"});
+  exec_record row;
+  row.exec = request.id;
+  row.sandbox = id;
+  row.caller = request.caller;
+  auto& fresh = add(std::move(row), call_info.table);
+  context->clients->watch(request.route);
+  call("dial", fresh.relay.start(what, request.route),
+       [this, exec_id = request.id](result<json> got) {
+         auto found = execs_.find(exec_id);
+         if (found == execs_.end())
+           return;
+         if (got)
+           apply(found->second, found->second.relay.started(*got, id, false));
+         else
+           end_with(exec_id, got.error());
+       });
+}
+
+/// A client that comes (back) to an exec; the last one wins.
+void agent_link_state::reattach(entry& known, const exec_call& call_info,
+                                const api::exec& what) {
+  const auto& request = *call_info.request;
+  if (known.relay.caller() != request.caller || known.is_init
+      || known.relay.is_dial())
+    return refuse(call_info,
+                  {ec::denied, "this exec belongs to another caller", {}});
+  if (what.detach) { // a repeat of its start
+    context->clients->send(
+        {request.route, request.id, api::exec_started{id, known.pid, false}});
+    if (call_info.table)
+      self->send(call_info.table, atom::ended::value, request.route,
+                 request.id);
+    return;
+  }
+  if (!known.relay.route().empty() && known.relay.route() != request.route) {
+    reply(known,
+          api::error_reply{
+              {ec::superseded, "another client attached to this exec", {}},
+              id,
+              context->node});
+    let_go(known);
+  }
+  if (known.relay.route() != request.route)
+    context->clients->watch(request.route);
+  known.table = call_info.table;
+  known.asked = now();
+  if (!known.row.detached)
+    return attach(known, known.relay.attach(what, request.route));
+  known.relay.attach_route(request.route);
+  known.replay.emplace(context->logs, id, request.id, what);
+  reply(known, api::exec_started{id, known.pid, false});
+  for (auto& body : known.relay.stdin_state())
+    reply(known, std::move(body));
+  pump(known);
+}
+
+/// The client of an exec goes or is sent away; the exec itself goes on.
+void agent_link_state::let_go(entry& of) {
+  auto route = of.relay.route();
+  if (route.empty())
+    return;
+  if (of.table)
+    self->send(of.table, atom::ended::value, route, of.row.exec);
+  context->clients->unwatch(route);
+  of.table = stream_table_actor{};
+  of.replay.reset();
+  of.relay.detach();
+}
+
+/// What the client of a detached exec may have now.
+void agent_link_state::pump(entry& to) {
+  if (!to.replay)
+    return;
+  auto ready = to.replay->pump(to.kept_exit);
+  if (!ready) {
+    reply(to, api::error_reply{ready.error(), id, context->node});
+    let_go(to);
+    return;
+  }
+  for (auto& body : *ready)
+    reply(to, std::move(body));
 }
 
 void agent_link_state::attach(entry& to, json payload) {
@@ -118,9 +250,21 @@ void agent_link_state::stream(const request_ptr& request) {
   auto it = execs_.find(request->id);
   if (it == execs_.end() || it->second.relay.route() != request->route)
     return; // over already: its client learns it from exec_exit or the error
+  auto& to = it->second;
+  if (to.replay) { // its output comes from the log, its input goes to the agent
+    if (const auto* credit = std::get_if<api::stream_credit>(&request->body)) {
+      to.replay->credit(credit->on, credit->limit);
+      return pump(to);
+    }
+    if (const auto* ack = std::get_if<api::stream_ack>(&request->body)) {
+      if (ack->on == api::channel::exit)
+        let_go(to);
+      return;
+    }
+  }
   if (!channel_) // the relay checks offsets again once the link is back
     return;
-  auto out = it->second.relay.from_client(request->body);
+  auto out = to.relay.from_client(request->body);
   if (out)
     apply(it->second, std::move(*out));
   else
@@ -149,17 +293,81 @@ void agent_link_state::apply(entry& to, exec_relay::output&& out) {
       channel_->send(std::move(line));
   for (auto& body : out.to_client)
     reply(to, std::move(body));
-  if (out.over) {
-    if (to.is_init) {
-      auto ended = to.relay.exit().value_or(api::exec_exit{});
-      notify({link_notice::kind::init_done,
-              {},
-              {},
-              {},
-              ended.signal != 0 ? 128 + ended.signal : ended.code});
-    }
-    finish(to.relay.exec());
+  if (out.over)
+    settle(to);
+  else
+    pump(to);
+}
+
+/// The receiver of its output has everything. Where that is the node itself,
+/// the end is in the journal before the agent may forget it.
+void agent_link_state::settle(entry& ended) {
+  auto exec_id = ended.row.exec;
+  auto acknowledge = [this](const entry& of) {
+    if (channel_)
+      channel_->send(of.relay.exit_ack());
+  };
+  if (!ended.row.detached) {
+    acknowledge(ended);
+    finish(exec_id);
+    return;
   }
+  auto how = ended.relay.exit().value_or(api::exec_exit{});
+  ended.row.code = how.code;
+  ended.row.signal = how.signal;
+  offload(
+      self, context->records,
+      [journal = context->journal, row = ended.row]() -> result<void> {
+        return journal->put_exec(row);
+      },
+      [this, exec_id, how, acknowledge](const result<void>& written) {
+        auto it = execs_.find(exec_id);
+        if (it == execs_.end())
+          return;
+        auto& to = it->second;
+        if (written) // else the agent keeps it, and a restart asks again
+          acknowledge(to);
+        if (to.is_init) {
+          notify({link_notice::kind::init_done,
+                  {},
+                  {},
+                  {},
+                  how.signal != 0 ? 128 + how.signal : how.code});
+          finish(exec_id);
+          return;
+        }
+        to.kept_exit = how;
+        count_activity();
+        pump(to);
+      });
+}
+
+/// Ended ones are kept for `ps` and `attach`, as many as may run.
+void agent_link_state::drop_oldest_exited() {
+  std::size_t count = 0;
+  const entry* oldest = nullptr;
+  for (const auto& [_, item] : execs_)
+    if (item.kept_exit) {
+      ++count;
+      if (!oldest || item.row.started_ms < oldest->row.started_ms)
+        oldest = &item;
+    }
+  if (count < limits::execs_per_sandbox)
+    return;
+  auto exec_id = oldest->row.exec;
+  for (auto on : {api::channel::out, api::channel::err})
+    context->logs->remove(id, exec_replay::log_of(exec_id, on));
+  finish(exec_id);
+}
+
+/// Dials do not outlive the connection to the agent.
+void agent_link_state::end_dials(const failure& why) {
+  std::vector<std::string> dials;
+  for (const auto& [exec_id, item] : execs_)
+    if (item.relay.is_dial())
+      dials.push_back(exec_id);
+  for (const auto& exec_id : dials)
+    end_with(exec_id, why);
 }
 
 /// Forgets an exec, here and in the journal.
@@ -167,18 +375,16 @@ void agent_link_state::finish(const std::string& exec_id) {
   auto it = execs_.find(exec_id);
   if (it == execs_.end())
     return;
-  const auto& route = it->second.relay.route();
-  if (!route.empty()) {
-    context->clients->unwatch(route);
-    if (it->second.table)
-      self->send(it->second.table, atom::ended::value, route, exec_id);
-  }
+  let_go(it->second);
   auto name_of_exec = it->first;
+  bool journalled = !it->second.relay.is_dial();
   execs_.erase(it);
-  auto journal = context->journal;
+  count_activity();
+  if (!journalled)
+    return;
   offload(
       self, context->records,
-      [journal, name_of_exec]() -> result<void> {
+      [journal = context->journal, name_of_exec]() -> result<void> {
         return journal->drop_exec(name_of_exec);
       },
       [](const result<void>&) {});
@@ -193,141 +399,6 @@ void agent_link_state::end_with(const std::string& exec_id,
   if (it->second.is_init)
     notify({link_notice::kind::init_done, why.message, {}, {}, 125});
   finish(exec_id);
-}
-
-void agent_link_state::client_gone(const std::string& route) {
-  std::vector<std::string> left;
-  for (auto& [exec_id, to] : execs_)
-    if (to.relay.route() == route) {
-      to.relay.detach();
-      to.table = stream_table_actor{};
-      left.push_back(exec_id);
-    }
-  for (const auto& exec_id : left)
-    grace(exec_id);
-}
-
-/// Whoever vanished without --detach has this long to come back.
-void agent_link_state::grace(const std::string& exec_id) {
-  self->delayed_send(self, limits::reattach_grace, atom::ended::value, exec_id);
-}
-
-void agent_link_state::grace_over(const std::string& exec_id) {
-  auto it = execs_.find(exec_id);
-  if (it == execs_.end() || !it->second.relay.route().empty()
-      || it->second.relay.kept())
-    return;
-  // Nobody came back: it is killed, and what it still says is thrown away.
-  auto& to = it->second;
-  to.relay.keep_output([](std::string_view) {});
-  call("signal", {{"exec", exec_id}, {"signal", 9}}, [](result<json>) {});
-  attach(to, to.relay.resume(0, 0));
-}
-
-/// After the link was made anew: the agent's list against ours.
-void agent_link_state::resume_execs(const json& listed) {
-  std::map<std::string, std::pair<std::uint64_t, std::uint64_t>> alive;
-  if (listed.is_array())
-    for (const auto& item : listed) {
-      if (!item.is_object())
-        continue;
-      auto exec_id = ap::text(item, "exec");
-      auto out = ap::number_or(item, "stdout", 0);
-      auto err = ap::number_or(item, "stderr", 0);
-      if (exec_id && out && err)
-        alive[*exec_id] = {*out, *err};
-    }
-  // Known from the journal of the daemon before this one.
-  for (const auto& row : known_) {
-    if (alive.count(row.exec) == 0 || execs_.count(row.exec) != 0)
-      continue;
-    auto& to = execs_
-                   .emplace(row.exec,
-                            entry{exec_relay{row.exec, row.caller, row.digest},
-                                  {},
-                                  row.detached,
-                                  now()})
-                   .first->second;
-    if (row.detached)
-      to.relay.keep_output(
-          [logs = context->logs, sandbox = id](std::string_view bytes) {
-            logs->append(sandbox, "init", bytes);
-          });
-    else
-      grace(row.exec);
-  }
-  known_.clear();
-  std::vector<std::string> vanished;
-  for (auto& [exec_id, to] : execs_) {
-    auto it = alive.find(exec_id);
-    if (it == alive.end())
-      vanished.push_back(exec_id);
-    else if (to.relay.kept() || !to.relay.route().empty())
-      attach(to, to.relay.resume(it->second.first, it->second.second));
-  }
-  for (const auto& exec_id : vanished)
-    end_with(exec_id,
-             {ec::agent_lost, "the exec is no longer known to the agent", {}});
-}
-
-// -- init script -------------------------------------------------------------
-
-void agent_link_state::run_init(const std::string& script) {
-  init_script_ = script;
-  if (connected_)
-    start_init_exec();
-}
-
-void agent_link_state::start_init_exec() {
-  auto script = std::move(init_script_);
-  init_script_.clear();
-  auto exec_id = init_exec_name(id);
-  if (execs_.count(exec_id) != 0)
-    return;
-  exec_record row;
-  row.exec = exec_id;
-  row.sandbox = id;
-  row.caller = "node";
-  row.started_ms = wall_clock_ms();
-  row.detached = true;
-  auto journal = context->journal;
-  offload(
-      self, context->records,
-      [journal, row]() -> result<void> { return journal->put_exec(row); },
-      [](const result<void>&) {});
-  auto& to =
-      execs_
-          .emplace(exec_id,
-                   entry{exec_relay{exec_id, "node", 0}, {}, true, now()})
-          .first->second;
-  to.relay.keep_output(
-      [logs = context->logs, sandbox = id](std::string_view bytes) {
-        logs->append(sandbox, "init", bytes);
-      });
-  auto run = [this, exec_id](const std::vector<std::string>& argv) {
-    auto found = execs_.find(exec_id);
-    if (found == execs_.end())
-      return;
-    api::exec what;
-    what.argv = argv;
-    call("exec", found->second.relay.start(what, "", ""),
-         [this, exec_id](result<json> got) {
-           if (!got)
-             end_with(exec_id, got.error());
-         });
-  };
-  bool direct = script.rfind("#!", 0) == 0;
-  call(
-      "write", {{"path", init_path}, {"mode", 0700}},
-      [this, run, direct, exec_id](result<json> got) {
-        if (!got)
-          return end_with(exec_id, got.error());
-        // One stream, in the order it was written.
-        run({"/bin/sh", "-c",
-             direct ? std::string{"exec "} + init_path + " 2>&1"
-                    : std::string{"exec /bin/sh "} + init_path + " 2>&1"});
-      },
-      script);
 }
 
 } // namespace caged

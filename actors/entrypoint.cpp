@@ -79,7 +79,19 @@ void entrypoint_state::handle(const request_ptr& request) {
                     [this, request](caf::error& e) { refuse(*request, e); });
           },
           [&](const api::get& what) { get(request, what); },
-          [&](const api::exec& what) { exec(request, what); },
+          [&](const api::exec& what) {
+            exec(request, what.sandbox, what.resume);
+          },
+          [&](const api::dial& what) {
+            exec(request, what.sandbox, what.resume);
+          },
+          [&](const api::pause& what) { pause(request, what.sandbox, true); },
+          [&](const api::resume& what) { pause(request, what.sandbox, false); },
+          [&](const api::ps& what) { ps(request, what); },
+          [&](const api::kill& what) { kill(request, what); },
+          [&](const api::events&) {
+            self->send(node, atom::changed::value, request);
+          },
           [&](const api::destroy& what) { destroy(request, what); },
           [&](const api::logs& what) { logs(request, what); },
           [&](const api::why& what) { why(request, what); },
@@ -91,8 +103,12 @@ void entrypoint_state::handle(const request_ptr& request) {
                     },
                     [this, request](caf::error& e) { refuse(*request, e); });
           },
-          [&](const api::node_audit&) {
-            self->request(node, patience, atom::audit::value)
+          [&](const api::node_audit& what) {
+            if (what.fix && !request->admin)
+              return refuse(*request,
+                            {ec::denied, "only an admin may free orphans", {}});
+            self->request(node, what.fix ? destroy_patience : patience,
+                          atom::audit::value, what.fix)
                 .then(
                     [this, request](api::audit_reply& got) {
                       answer(*request, std::move(got));
@@ -119,20 +135,24 @@ void entrypoint_state::handle(const request_ptr& request) {
       request->body);
 }
 
-void entrypoint_state::exec(const request_ptr& request, const api::exec& what) {
-  with_sandbox(
-      request, what.sandbox, false,
-      [this, request](const found_sandbox& found) {
-        if (!found.handle)
-          return refuse(*request,
-                        {ec::unavailable, found.id + " is still being made",
-                         "try again in a moment"},
-                        found.id);
-        streams_[{request->route, request->id}] = found.handle;
-        self->send(
-            found.handle,
-            exec_call{request, {}, caf::actor_cast<stream_table_actor>(self)});
-      });
+/// An exec, an attachment or a dial: a stream named by the request id.
+void entrypoint_state::exec(const request_ptr& request,
+                            const std::string& sandbox, bool resumes) {
+  with_sandbox(request, sandbox, false,
+               [this, request, resumes](const found_sandbox& found) {
+                 if (!found.handle)
+                   return refuse(*request,
+                                 {ec::unavailable,
+                                  found.id + " is still being made",
+                                  "try again in a moment"},
+                                 found.id);
+                 streams_[{request->route, request->id}] = found.handle;
+                 self->send(found.handle,
+                            exec_call{request,
+                                      {},
+                                      caf::actor_cast<stream_table_actor>(self),
+                                      resumes});
+               });
 }
 
 /// data, ack, credit, eof, signal and resize. Those of an exec that is over
@@ -148,6 +168,7 @@ void entrypoint_state::ended(const std::string& route, const std::string& id) {
 }
 
 void entrypoint_state::client_gone(const std::string& route) {
+  self->send(node, atom::gone::value, route); // it may follow events
   auto first = streams_.lower_bound({route, {}});
   std::map<caf::actor_addr, sandbox_actor> told;
   while (first != streams_.end() && first->first.first == route) {
@@ -208,6 +229,71 @@ void entrypoint_state::destroy(const request_ptr& request,
                });
 }
 
+void entrypoint_state::pause(const request_ptr& request,
+                             const std::string& sandbox, bool freeze) {
+  with_sandbox(
+      request, sandbox, false, [this, request, freeze](found_sandbox& found) {
+        if (!found.handle)
+          return refuse(*request,
+                        {ec::unavailable, found.id + " is still being made",
+                         "try again in a moment"},
+                        found.id);
+        auto info = found.info;
+        info.spec.env.clear();
+        info.spec.init_script.clear();
+        auto done = [this, request, info, freeze](bool changed) mutable {
+          info.state = freeze ? phase::paused : phase::running;
+          answer(*request, api::state_reply{std::move(info), changed});
+        };
+        auto failed = [this, request, id = found.id](caf::error& e) {
+          refuse(*request, e, id);
+        };
+        if (freeze)
+          self->request(found.handle, patience, atom::pause::value,
+                        request->caller)
+              .then(done, failed);
+        else
+          self->request(found.handle, patience, atom::resume::value,
+                        request->caller)
+              .then(done, failed);
+      });
+}
+
+void entrypoint_state::ps(const request_ptr& request, const api::ps& what) {
+  with_sandbox(
+      request, what.sandbox, false, [this, request](found_sandbox& found) {
+        if (!found.handle)
+          return answer(*request, api::ps_reply{found.id, {}});
+        self->request(found.handle, patience, atom::list::value)
+            .then([this, request](
+                      api::ps_reply& got) { answer(*request, std::move(got)); },
+                  [this, request, id = found.id](caf::error& e) {
+                    refuse(*request, e, id);
+                  });
+      });
+}
+
+void entrypoint_state::kill(const request_ptr& request, const api::kill& what) {
+  with_sandbox(
+      request, what.sandbox, false,
+      [this, request, exec = what.exec,
+       signal = what.signal](found_sandbox& found) {
+        if (!found.handle)
+          return refuse(*request,
+                        {ec::unavailable, found.id + " is still being made",
+                         "try again in a moment"},
+                        found.id);
+        self->request(found.handle, patience, atom::kill::value, exec, signal)
+            .then(
+                [this, request](std::string& id) {
+                  answer(*request, api::kill_reply{std::move(id)});
+                },
+                [this, request, id = found.id](caf::error& e) {
+                  refuse(*request, e, id);
+                });
+      });
+}
+
 void entrypoint_state::why(const request_ptr& request, const api::why& what) {
   with_sandbox(
       request, what.sandbox, true, [this, request](found_sandbox& found) {
@@ -233,7 +319,8 @@ void entrypoint_state::logs(const request_ptr& request, const api::logs& what) {
           return refuse(*request,
                         {ec::bad_request,
                          "there is no log " + caged::quoted(source),
-                         "the logs are init and agent"},
+                         "the logs are init and agent; caged attach replays a "
+                         "detached exec"},
                         id);
         offload(
             self, context->records,

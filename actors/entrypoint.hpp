@@ -52,7 +52,12 @@ private:
   void with_sandbox(const request_ptr& request, const std::string& reference,
                     bool destroyed_too, Next next);
 
-  void exec(const request_ptr& request, const api::exec& what);
+  void exec(const request_ptr& request, const std::string& sandbox,
+            bool resumes);
+  void pause(const request_ptr& request, const std::string& sandbox,
+             bool freeze);
+  void ps(const request_ptr& request, const api::ps& what);
+  void kill(const request_ptr& request, const api::kill& what);
   void get(const request_ptr& request, const api::get& what);
   void destroy(const request_ptr& request, const api::destroy& what);
   void why(const request_ptr& request, const api::why& what);

@@ -27,6 +27,54 @@ exec_relay::out_side* exec_relay::side(api::channel on) {
   return nullptr;
 }
 
+std::string_view exec_relay::name_of(api::channel on) const noexcept {
+  if (!dial_)
+    return to_string(on);
+  return on == api::channel::in ? "in" : "out";
+}
+
+std::optional<api::channel>
+exec_relay::channel_of(const std::string& name) const {
+  if (!dial_)
+    return api::channel_from_string(name);
+  if (name == "in")
+    return api::channel::in;
+  if (name == "out")
+    return api::channel::out;
+  return std::nullopt;
+}
+
+std::string exec_relay::exit_ack() const {
+  if (dial_)
+    return ap::encode_line("close", std::nullopt,
+                           {{"stream", exec_}, {"reason", "closed"}});
+  return ap::encode_line(
+      "ack", std::nullopt,
+      {{"stream", exec_}, {"channel", "exit"}, {"offset", 0}});
+}
+
+void exec_relay::received(std::uint64_t out, std::uint64_t err) {
+  out_.next = out_.acked = out;
+  err_.next = err_.acked = err;
+}
+
+std::vector<api::reply_body> exec_relay::stdin_state() const {
+  std::vector<api::reply_body> out;
+  out.emplace_back(api::stream_ack{api::channel::in, in_acked_});
+  if (in_credit_ > 0)
+    out.emplace_back(api::stream_credit{api::channel::in, in_credit_});
+  return out;
+}
+
+json exec_relay::start(const api::dial& what, std::string route) {
+  dial_ = true;
+  route_ = std::move(route);
+  out_.credit = what.credit;
+  return {{"stream", exec_},
+          {"port", what.port},
+          {"credit", {{"out", out_.credit}}}};
+}
+
 json exec_relay::credits() const {
   return {{"stdout", out_.credit}, {"stderr", err_.credit}};
 }
@@ -34,10 +82,9 @@ json exec_relay::credits() const {
 std::string exec_relay::stream_line(const char* type, api::channel on,
                                     const char* key,
                                     std::uint64_t value) const {
-  return ap::encode_line(type, std::nullopt,
-                         {{"stream", exec_},
-                          {"channel", std::string{to_string(on)}},
-                          {key, value}});
+  return ap::encode_line(
+      type, std::nullopt,
+      {{"stream", exec_}, {"channel", std::string{name_of(on)}}, {key, value}});
 }
 
 json exec_relay::start(const api::exec& what, const std::string& cwd,
@@ -136,18 +183,17 @@ exec_relay::from_client(const api::request_body& body) {
                                        + " was sent, but the limit is "
                                        + number_text(in_credit_));
     in_next_ = std::max(in_next_, end);
-    to.to_agent.push_back(ap::encode_data(
-        "data", std::nullopt,
-        {{"stream", exec_}, {"channel", "stdin"}, {"offset", data->offset}},
-        data->bytes, true));
+    to.to_agent.push_back(
+        ap::encode_data("data", std::nullopt,
+                        {{"stream", exec_},
+                         {"channel", std::string{name_of(api::channel::in)}},
+                         {"offset", data->offset}},
+                        data->bytes, true));
   } else if (auto* ack = std::get_if<api::stream_ack>(&body)) {
     if (ack->on == api::channel::exit) {
-      if (!exit_)
+      if (!exit_ && !dial_) // the client of a dial may leave when it likes
         return fail(ec::bad_request, "the exit was acknowledged before it was "
                                      "sent");
-      to.to_agent.push_back(ap::encode_line(
-          "ack", std::nullopt,
-          {{"stream", exec_}, {"channel", "exit"}, {"offset", 0}}));
       to.over = true;
       return to;
     }
@@ -203,7 +249,7 @@ result<exec_relay::output> exec_relay::agent_data(ap::line& message) {
   auto offset = ap::number(message.payload, "offset");
   if (!on || !offset)
     return fail(ec::malformed, "data without channel or offset");
-  auto which = api::channel_from_string(*on);
+  auto which = channel_of(*on);
   auto* from = which ? side(*which) : nullptr;
   if (!from)
     return fail(ec::malformed, "data on channel " + caged::quoted(*on));
@@ -220,7 +266,7 @@ result<exec_relay::output> exec_relay::agent_data(ap::line& message) {
                     + ", beyond its credit of " + number_text(from->credit));
   from->next += bytes->size();
   if (kept()) {
-    keeper_(*bytes);
+    keeper_(*which, *bytes);
     from->acked = from->next;
     from->credit = from->next + limits::window_default;
     to.to_agent.push_back(stream_line("ack", *which, "offset", from->acked));
@@ -245,27 +291,36 @@ result<exec_relay::output> exec_relay::agent_exit(const json& payload) {
   ended.reason = escape_text(
       reason->value_or(ended.signal == 0 ? "exited" : "signaled"), 64);
   exit_ = ended;
-  if (kept()) {
-    to.to_agent.push_back(ap::encode_line(
-        "ack", std::nullopt,
-        {{"stream", exec_}, {"channel", "exit"}, {"offset", 0}}));
+  if (kept())
     to.over = true;
-  } else {
+  else
     to.to_client.emplace_back(ended);
-  }
+  return to;
+}
+
+/// A dial ended both ways: nothing more has to be said.
+exec_relay::output exec_relay::agent_close() {
+  output to;
+  exit_ = api::exec_exit{0, 0, "closed"};
+  if (!out_.ended)
+    to.to_client.emplace_back(api::stream_eof{api::channel::out, out_.next});
+  to.to_client.emplace_back(*exit_);
+  to.over = true;
   return to;
 }
 
 result<exec_relay::output> exec_relay::from_agent(ap::line& message) {
   if (message.type == "data")
     return agent_data(message);
-  if (message.type == "exit")
+  if (message.type == "exit" && !dial_)
     return agent_exit(message.payload);
+  if (message.type == "close" && dial_)
+    return agent_close();
   output to;
   auto on = ap::text(message.payload, "channel");
   if (!on)
     return fail(ec::malformed, message.type + " without channel");
-  auto which = api::channel_from_string(*on);
+  auto which = channel_of(*on);
   if (message.type == "eof") {
     auto offset = ap::number(message.payload, "offset");
     auto* from = which ? side(*which) : nullptr;
@@ -282,8 +337,7 @@ result<exec_relay::output> exec_relay::from_agent(ap::line& message) {
                                      + " beyond what was sent ("
                                      + number_text(in_next_) + " bytes)");
     in_acked_ = std::max(in_acked_, *offset);
-    if (!kept())
-      to.to_client.emplace_back(api::stream_ack{api::channel::in, in_acked_});
+    to.to_client.emplace_back(api::stream_ack{api::channel::in, in_acked_});
   } else if (message.type == "credit") {
     auto limit = ap::number(message.payload, "limit");
     if (which != api::channel::in || !limit
@@ -291,9 +345,7 @@ result<exec_relay::output> exec_relay::from_agent(ap::line& message) {
       return fail(ec::malformed, "credit for " + caged::quoted(*on)
                                      + " beyond the largest window");
     in_credit_ = std::max(in_credit_, *limit);
-    if (!kept())
-      to.to_client.emplace_back(
-          api::stream_credit{api::channel::in, in_credit_});
+    to.to_client.emplace_back(api::stream_credit{api::channel::in, in_credit_});
   }
   return to;
 }

@@ -20,12 +20,13 @@ class exec_relay {
 public:
   /// Output of an exec without client goes here and is acknowledged when it
   /// returns.
-  using keeper = std::function<void(std::string_view bytes)>;
+  using keeper = std::function<void(api::channel on, std::string_view bytes)>;
 
   struct output {
     std::vector<std::string> to_agent; ///< encoded lines
     std::vector<api::reply_body> to_client;
-    bool over = false; ///< the exit is acknowledged: forget the exec
+    /// Its receiver has the exit: send exit_ack() and forget the exec.
+    bool over = false;
   };
 
   exec_relay(std::string exec, std::string caller, std::uint64_t digest)
@@ -39,13 +40,29 @@ public:
   const std::string& route() const noexcept { return route_; }
   void detach() { route_.clear(); }
 
-  /// The node is the receiver from now on (init script).
+  void attach_route(std::string route) { route_ = std::move(route); }
+
+  /// The node is the receiver from now on (init script, detached exec).
   void keep_output(keeper to) { keeper_ = std::move(to); }
   bool kept() const noexcept { return keeper_ != nullptr; }
 
   /// Payload of the agent's `exec` message. `cwd` is the sandbox's workdir.
   nlohmann::json start(const api::exec& what, const std::string& cwd,
                        std::string route);
+
+  /// Payload of the agent's `dial` message: a connection to a TCP port inside.
+  nlohmann::json start(const api::dial& what, std::string route);
+  bool is_dial() const noexcept { return dial_; }
+
+  /// Everything below is with the node already: what a log of an earlier daemon
+  /// holds.
+  void received(std::uint64_t out, std::uint64_t err);
+
+  /// The line that lets the agent forget the exec, or closes the dial.
+  std::string exit_ack() const;
+
+  /// What an attached client has to know of stdin before it goes on.
+  std::vector<api::reply_body> stdin_state() const;
 
   /// Payload of `attach` for a client that comes (back) with its offsets.
   nlohmann::json attach(const api::exec& what, std::string route);
@@ -81,6 +98,9 @@ private:
   nlohmann::json credits() const;
   result<output> agent_data(agent_protocol::line& message);
   result<output> agent_exit(const nlohmann::json& payload);
+  output agent_close();
+  std::string_view name_of(api::channel on) const noexcept;
+  std::optional<api::channel> channel_of(const std::string& name) const;
   std::string stream_line(const char* type, api::channel on, const char* key,
                           std::uint64_t value) const;
 
@@ -88,6 +108,7 @@ private:
   std::string caller_;
   std::uint64_t digest_ = 0;
   std::string route_;
+  bool dial_ = false;
   keeper keeper_;
   out_side out_, err_;
   std::uint64_t in_credit_ = 0; ///< the agent's limit for stdin

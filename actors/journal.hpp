@@ -28,6 +28,11 @@ struct sandbox_record {
   int init_state = -1; ///< see sandbox_info
   /// Lives in the sandbox's disk layer only, kept for a failed sandbox.
   bool disk_kept = false;
+  /// Times of the machine's boot clock (CLOCK_BOOTTIME, milliseconds), which no
+  /// change of the date moves; they mean something in this boot only.
+  std::string boot_id;
+  std::int64_t born_boot_ms = 0;   ///< when it was asked for
+  std::int64_t active_boot_ms = 0; ///< when its last exec ended; 0: none yet
 };
 
 /// One exec as the owner remembers it: who may attach, and how it ended.
@@ -37,7 +42,9 @@ struct exec_record {
   std::string caller;
   std::uint64_t digest = 0;
   std::int64_t started_ms = 0;
-  bool detached = false; ///< the node is its receiver (init script)
+  bool detached = false; ///< the node is its receiver
+  bool tty = false;
+  std::string command; ///< shortened, for `ps`
   std::optional<int> code;
   std::optional<int> signal;
 };
@@ -75,6 +82,15 @@ public:
 
   /// Removes the history of sandboxes destroyed before this time.
   virtual result<void> expire(std::int64_t before_ms) = 0;
+
+  /// Every recorded cause since a time of the wall clock, oldest first; at most
+  /// the newest `most`.
+  virtual result<std::vector<std::pair<std::string, cause>>>
+  events(std::int64_t since_ms, std::size_t most) = 0;
+
+  /// Writes active_boot_ms; survives the daemon, not the machine.
+  virtual result<void> touch(const std::string& id,
+                             std::int64_t active_boot_ms) = 0;
 
   virtual result<void> put_exec(const exec_record& exec) = 0;
   virtual result<void> drop_exec(const std::string& exec) = 0;

@@ -55,7 +55,8 @@ result<void> allows_exec(const std::string& id, phase state,
     return fail(ec::wrong_state, id + " is unhealthy: " + last.text,
                 "caged why " + id + " shows its history");
   case phase::paused:
-    return fail(ec::wrong_state, id + " is paused", "resume it first");
+    return fail(ec::wrong_state, id + " is paused: " + last.text,
+                "caged resume " + id + ", or give --resume");
   case phase::failed:
     return fail(ec::wrong_state, id + " has failed: " + last.text,
                 "its disk layer is kept until you destroy it; caged why " + id

@@ -22,10 +22,11 @@ metrics_stream_actor::behavior_type metrics_stream(
         if (!is_plausible(sample, s.spec.cpus, s.spec.memory_mb * mega,
                           s.spec.disk_gb * 1024 * mega, s.spec.pids)) {
           s.context->metrics->refused_sample(s.id);
-          return;
+          return false;
         }
         s.last.agent = sample;
         s.context->metrics->agent(s.id, sample);
+        return true;
       },
       [self](const host_stats& stats) {
         self->state.last.host = stats;

@@ -31,8 +31,9 @@ namespace caged {
 /// The last sample of one sandbox, checked, and its series in the exposer:
 /// they leave when this actor ends.
 using metrics_stream_actor = caf::typed_actor<
-    // What the agent claims; implausible samples are counted and dropped.
-    caf::reacts_to<agent_metrics>,
+    // What the agent claims; an implausible sample is counted and dropped, and
+    // the answer is false.
+    caf::replies_to<agent_metrics>::with<bool>,
     // The host's own reading.
     caf::reacts_to<host_stats>, caf::reacts_to<atom::beat>,
     caf::replies_to<atom::get>::with<sample_pair>, caf::reacts_to<atom::stop>>;

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -28,6 +30,9 @@ struct node_context {
   std::chrono::milliseconds heartbeat_interval =
       limits::heartbeat_interval_default;
   std::chrono::milliseconds metrics_interval = limits::metrics_interval_default;
+  /// Starts under way at once; the rest waits in line, so that each is as fast
+  /// as if it were alone.
+  std::size_t max_starts = 4;
   /// From the start of its processes to the first hello.
   std::chrono::milliseconds agent_deadline = std::chrono::seconds(10);
   std::chrono::milliseconds failed_retention = std::chrono::hours(24);
@@ -42,6 +47,11 @@ struct node_context {
 
   worker_actor driver_workers; ///< blocking driver calls
   worker_actor records;        ///< blocking store and journal calls, in order
+
+  /// The machine's boot clock: which boot, and milliseconds of CLOCK_BOOTTIME.
+  /// Thread-safe.
+  std::string boot_id;
+  std::function<std::int64_t()> boot_ms;
 
   /// Ends the daemon, from any thread.
   std::function<void()> request_stop;

@@ -1,6 +1,7 @@
 #include "actors/sandbox.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <caf/actor_system.hpp>
 
@@ -61,6 +62,7 @@ cause sandbox_state::note(phase to, std::string who, std::string text) {
            escape_text(text)};
   record_.state = to;
   record_.changed_ms = last_.time_ms;
+  news_.push_back(last_);
   return last_;
 }
 
@@ -116,10 +118,12 @@ void sandbox_state::publish(std::string step) {
   what.info.agent_version = record_.agent_version;
   what.info.init_state = record_.init_state;
   what.gone = record_.state == phase::destroyed;
+  what.made = record_.state != phase::pending || record_.process.pid != 0;
   what.ready =
       written_ && record_.state == phase::running && record_.init_state != 0;
   what.error = start_error_;
   what.step = std::move(step);
+  what.news = std::exchange(news_, {});
   tell(std::move(what));
 }
 
@@ -136,6 +140,8 @@ void sandbox_state::adopt(const sandbox_record& from,
 
 void sandbox_state::start() {
   started_ = self->home_system().clock().now();
+  if (record_.state != phase::stopping && record_.state != phase::destroyed)
+    watch_ttl();
   switch (record_.state) {
   case phase::pending:
     make();
@@ -213,7 +219,11 @@ void sandbox_state::recover() {
           if (got) {
             counted_ = true;
             written_ = true;
+            // What was frozen or thawed last is not known for certain: the
+            // journal decides.
+            freeze(record_.state == phase::paused);
             watch_agent(record_.agent_boot);
+            watch_idleness();
           } else {
             fail_with("node", "its processes ended while the node was away: "
                                   + got.error().message);
@@ -236,6 +246,7 @@ void sandbox_state::watch_agent(const std::string& known_boot) {
   target.known_boot = known_boot;
   target.execs = std::move(execs_);
   execs_.clear();
+  target.paused = record_.state == phase::paused;
   self->send(link, atom::dial::value, std::move(target));
   if (record_.state == phase::pending)
     self->delayed_send(self, context->agent_deadline, atom::expire::value,
@@ -270,6 +281,7 @@ void sandbox_state::on_notice(const link_notice& notice) {
     record_.agent_version = notice.version;
     if (record_.state == phase::pending) {
       ++generation_;
+      became_idle();
       run_init_once();
       change(phase::running, "agent", "its agent said hello",
              [this](const result<void>& done) {
@@ -305,6 +317,12 @@ void sandbox_state::on_notice(const link_notice& notice) {
     if (has_processes(record_.state) && record_.state != phase::stopping)
       record("agent", notice.text);
     break;
+  case kind::busy:
+    became_busy();
+    break;
+  case kind::idle:
+    became_idle();
+    break;
   case kind::init_done:
     if (record_.init_state == 0) {
       record_.init_state = notice.code == 0 ? 1 : 2;
@@ -330,6 +348,15 @@ void sandbox_state::run_init_once() {
 // -- verbs -----------------------------------------------------------------
 
 void sandbox_state::exec(exec_call call) {
+  if (record_.state == phase::paused && call.resume) {
+    auto who = call.request->caller;
+    auto waiting = std::make_shared<exec_call>(std::move(call));
+    waiting->resume = false;
+    resume_now(who, [this, waiting](const result<void>&) {
+      exec(std::move(*waiting)); // refused with the reason if it is not running
+    });
+    return;
+  }
   auto allowed = allows_exec(record_.id, record_.state, last_);
   if (!allowed || !link) {
     auto why = allowed ? failure{ec::unavailable,
@@ -607,6 +634,20 @@ sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,
       [self](atom::destroy, const std::string& who) {
         return self->state.destroy(who);
       },
+      [self](atom::pause, const std::string& who) {
+        return self->state.pause(who);
+      },
+      [self](atom::resume, const std::string& who) {
+        return self->state.resume(who);
+      },
+      [self](atom::list) { return self->state.ps(); },
+      [self](atom::kill, const std::string& exec, int signal) {
+        return self->state.kill(exec, signal);
+      },
+      [self](atom::idle, std::uint64_t generation) {
+        self->state.idle_over(generation);
+      },
+      [self](atom::idle) { self->state.ttl_over(); },
       [self](atom::get) { return self->state.get(); },
       [self](atom::tick) { self->state.tick(); },
       [self](atom::expire, std::uint64_t generation) {

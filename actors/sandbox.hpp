@@ -26,8 +26,10 @@ struct sandbox_changed {
   sandbox_info info;
   bool gone = false;  ///< destroyed and freed: forget it
   bool ready = false; ///< running, and its init script has ended
+  bool made = false;  ///< the driver is through with its start
   std::optional<failure> error;
-  std::string step; ///< progress of its start, for who waits
+  std::string step;        ///< progress of its start, for who waits
+  std::vector<cause> news; ///< recorded since the last message
 };
 
 } // namespace caged
@@ -58,6 +60,17 @@ using sandbox_actor = caf::typed_actor<
     // Frees everything; the text says who asks. Idempotent. Errors: of the
     // driver, journal or store; asking again tries again.
     caf::replies_to<atom::destroy, std::string>::with<bool>,
+    // Freezes and thaws it; the text says who asks. False: it was so already.
+    // Errors: wrong_state; of the driver and journal.
+    caf::replies_to<atom::pause, std::string>::with<bool>,
+    caf::replies_to<atom::resume, std::string>::with<bool>,
+    // Its execs. Never fails; empty when it has no agent.
+    caf::replies_to<atom::list>::with<api::ps_reply>,
+    // A signal to an exec: reference, signal number. Gives the exec's id.
+    // Errors: not_found, ambiguous, unavailable.
+    caf::replies_to<atom::kill, std::string, int>::with<std::string>,
+    // Timers: idleness, time to live.
+    caf::reacts_to<atom::idle, std::uint64_t>, caf::reacts_to<atom::idle>,
     // Fresh readings. Never fails.
     caf::replies_to<atom::get>::with<api::get_reply>,
     // Timers: the host's reading, the agent's deadline, the end of retention.
@@ -79,6 +92,12 @@ public:
   void exec(exec_call call);
   caf::result<bool> destroy(const std::string& who);
   caf::result<api::get_reply> get();
+  caf::result<bool> pause(const std::string& who);
+  caf::result<bool> resume(const std::string& who);
+  caf::result<api::ps_reply> ps();
+  caf::result<std::string> kill(const std::string& exec, int signal);
+  void idle_over(std::uint64_t generation);
+  void ttl_over();
   void tick();
   void deadline(std::uint64_t generation);
   void stop();
@@ -111,6 +130,13 @@ private:
   void retention();
   void drive(std::function<void()> call);
   void driven();
+  bool pause_now(const std::string& who, const std::string& text, next then);
+  bool resume_now(const std::string& who, next then);
+  void freeze(bool again);
+  void became_idle();
+  void became_busy();
+  void watch_idleness();
+  void watch_ttl();
 
   sandbox_record record_;
   std::vector<exec_record> execs_;
@@ -125,8 +151,11 @@ private:
   int unnoted_ = 0; ///< causes left out since then
   std::optional<failure> start_error_;
   std::chrono::steady_clock::time_point started_{};
-  bool counted_ = false; ///< its creation stands in the histogram
-  bool written_ = false; ///< that it runs is on disk: `up` may be answered
+  bool counted_ = false;    ///< its creation stands in the histogram
+  bool written_ = false;    ///< that it runs is on disk: `up` may be answered
+  std::vector<cause> news_; ///< for the owner
+  bool busy_ = false;       ///< it has execs, terminals or forwards
+  std::uint64_t idle_generation_ = 0;
 };
 
 sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,

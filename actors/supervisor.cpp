@@ -87,6 +87,7 @@ void supervisor_state::start() {
   }
   memory = {};
   publish_capacity();
+  admit();
 }
 
 void supervisor_state::spawn(entry& to, const sandbox_record& record,
@@ -95,7 +96,53 @@ void supervisor_state::spawn(entry& to, const sandbox_record& record,
       self->spawn(sandbox, context, caf::actor_cast<sandbox_owner_actor>(self),
                   record, std::move(execs));
   self->monitor(to.handle);
-  self->send(to.handle, atom::start::value);
+  if (record.state != phase::pending)
+    self->send(to.handle, atom::start::value);
+  else if (starting_.count(record.id) != 0) // its actor died of an error
+    begin(record.id, to);
+  else if (std::find(line_.begin(), line_.end(), record.id) == line_.end())
+    line_.push_back(record.id);
+}
+
+// -- admission ----------------------------------------------------------------
+
+void supervisor_state::begin(const std::string& id, entry& item) {
+  starting_.insert(id);
+  self->send(item.handle, atom::start::value);
+}
+
+/// Starts as many of those in line as may start, and tells the rest where they
+/// stand.
+void supervisor_state::admit() {
+  bool moved = false;
+  while (!line_.empty() && starting_.size() < context->max_starts) {
+    auto id = line_.front();
+    line_.pop_front();
+    moved = true;
+    if (auto it = sandboxes_.find(id); it != sandboxes_.end())
+      begin(id, it->second);
+  }
+  if (!moved)
+    return;
+  for (std::size_t i = 0; i < line_.size(); ++i)
+    tell_place(line_[i], i + 1);
+}
+
+void supervisor_state::tell_place(const std::string& id, std::size_t place) {
+  auto waiting = waiters_.find(id);
+  if (waiting == waiters_.end())
+    return;
+  for (const auto& who : waiting->second)
+    context->clients->send(
+        {who.route, who.id,
+         api::up_progress{"in line: " + std::to_string(place) + " of "
+                          + std::to_string(line_.size())}});
+}
+
+void supervisor_state::leave_line(const std::string& id) {
+  starting_.erase(id);
+  std::erase(line_, id);
+  admit();
 }
 
 /// A sandbox actor that died of an error is restarted by recover: the sandbox
@@ -247,6 +294,8 @@ void supervisor_state::up(const request_ptr& request) {
   fresh.spec = what.spec;
   fresh.created_ms = fresh.changed_ms = wall_clock_ms();
   fresh.slot = free_slot();
+  fresh.boot_id = context->boot_id;
+  fresh.born_boot_ms = context->boot_ms();
   cause why{fresh.created_ms, phase::pending, phase::pending, request->caller,
             "up was asked for"};
 
@@ -324,7 +373,14 @@ void supervisor_state::created(const sandbox_record& record,
   }
   for (const auto& who : waiters_[record.id])
     context->clients->send({who.route, who.id, api::up_progress{"reserved"}});
+  sandbox_changed news;
+  news.info = it->second.info;
+  news.news = {it->second.info.last_cause};
+  spread(news);
   spawn(it->second, record, {});
+  if (starting_.size() >= context->max_starts)
+    tell_place(record.id, line_.size());
+  admit();
   if (it->second.when_created)
     it->second.when_created(&it->second.handle);
 }
@@ -335,6 +391,7 @@ void supervisor_state::changed(const sandbox_changed& what) {
   auto it = sandboxes_.find(what.info.id);
   if (it == sandboxes_.end())
     return;
+  spread(what);
   auto& item = it->second;
   if (item.counted != what.info.state) {
     unreserve(reserved_, item.info.spec, item.counted);
@@ -348,6 +405,8 @@ void supervisor_state::changed(const sandbox_changed& what) {
   if (keep_cause)
     item.info.last_cause = before;
   item.ready = what.ready;
+  if (what.made)
+    leave_line(what.info.id);
   auto waiting = waiters_.find(what.info.id);
   if (waiting != waiters_.end()) {
     bool over = true;
@@ -383,6 +442,7 @@ void supervisor_state::forget(const std::string& id) {
   auto it = sandboxes_.find(id);
   if (it == sandboxes_.end())
     return;
+  auto gone = id; // may be a part of what is erased
   auto& item = it->second;
   unreserve(reserved_, item.info.spec, item.counted);
   slots_.erase(item.slot);
@@ -392,6 +452,7 @@ void supervisor_state::forget(const std::string& id) {
   waiters_.erase(id);
   sandboxes_.erase(it);
   publish_capacity();
+  leave_line(gone);
 }
 
 void supervisor_state::publish_capacity() {
@@ -469,26 +530,59 @@ api::node_status_reply supervisor_state::status() const {
   return out;
 }
 
-caf::result<api::audit_reply> supervisor_state::audit_node() {
+caf::result<api::audit_reply> supervisor_state::audit_node(bool fix) {
   auto answer = self->make_response_promise<api::audit_reply>();
   std::vector<std::string> live;
-  for (const auto& [id, item] : sandboxes_)
+  std::set<std::string> ours;
+  for (const auto& [id, item] : sandboxes_) {
+    ours.insert(id);
     if (item.info.state == phase::running
-        || item.info.state == phase::unhealthy)
+        || item.info.state == phase::unhealthy
+        || item.info.state == phase::paused)
       live.push_back(id);
+  }
   offload(
-      self, context->records,
-      [journal = context->journal, driver = context->driver,
-       live]() -> result<api::audit_reply> {
-        // The kernel first: what is leased before it is made can then only look
-        // owned, never orphaned, while sandboxes come and go.
-        auto found = driver->inventory();
-        if (!found)
-          return tl::unexpected<failure>(found.error());
-        auto leases = journal->leases();
-        if (!leases)
-          return tl::unexpected<failure>(leases.error());
-        return api::audit_reply{audit(*leases, *found, live)};
+      self, context->driver_workers,
+      [journal = context->journal, driver = context->driver, live, ours,
+       fix]() -> result<api::audit_reply> {
+        auto look = [&]() -> result<api::audit_reply> {
+          // The kernel first: what is leased before it is made can then only
+          // look owned, never orphaned, while sandboxes come and go.
+          auto found = driver->inventory();
+          if (!found)
+            return tl::unexpected<failure>(found.error());
+          auto leases = journal->leases();
+          if (!leases)
+            return tl::unexpected<failure>(leases.error());
+          return api::audit_reply{audit(*leases, *found, live)};
+        };
+        auto before = look();
+        if (!before || !fix)
+          return before;
+        std::set<std::string> freed;
+        for (const auto& row : before->rows)
+          if (row.verdict == "orphan" && is_valid_id(row.sandbox)
+              && ours.count(row.sandbox) == 0
+              && freed.insert(row.sandbox).second)
+            if (auto done = driver->destroy(row.sandbox, false); !done)
+              return fail(done.error().code,
+                          "what is left of " + row.sandbox
+                              + " could not be freed: " + done.error().message,
+                          done.error().hint);
+        auto after = look();
+        if (!after)
+          return after;
+        for (auto& row : before->rows)
+          if (row.verdict == "orphan"
+              && std::none_of(after->rows.begin(), after->rows.end(),
+                              [&](const auto& now) {
+                                return now.kind == row.kind
+                                       && now.name == row.name;
+                              })) {
+            row.verdict = "freed";
+            after->rows.push_back(row);
+          }
+        return after;
       },
       [this, answer](result<api::audit_reply> got) mutable {
         if (!got) {
@@ -599,7 +693,13 @@ supervisor_actor::behavior_type supervisor(supervisor_state::pointer self,
         return self->state.list(request);
       },
       [self](atom::status) { return self->state.status(); },
-      [self](atom::audit) { return self->state.audit_node(); },
+      [self](atom::audit, bool fix) { return self->state.audit_node(fix); },
+      [self](atom::changed, const request_ptr& request) {
+        self->state.follow(request);
+      },
+      [self](atom::gone, const std::string& route) {
+        self->state.unfollow(route);
+      },
       [self](const stop_request& what) { return self->state.shut_down(what); },
       [self](const exit_report& report) { self->state.forward_exit(report); },
       [self](atom::oom, const std::string& id, std::uint64_t kills) {

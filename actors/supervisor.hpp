@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -79,8 +80,13 @@ using supervisor_actor = caf::typed_actor<
                     bool>::with<found_sandbox>,
     caf::replies_to<atom::list, request_ptr>::with<api::list_reply>,
     caf::replies_to<atom::status>::with<api::node_status_reply>,
+    // `events`: answers go to the client sink, until its route is gone.
+    caf::reacts_to<atom::changed, request_ptr>,
+    caf::reacts_to<atom::gone, std::string>,
     // The journal held against the kernel. Errors: of journal and driver.
-    caf::replies_to<atom::audit>::with<api::audit_reply>,
+    // With the flag, orphans whose sandbox is not this node's any more are
+    // freed.
+    caf::replies_to<atom::audit, bool>::with<api::audit_reply>,
     // Takes no new sandbox; with destroy_all every one is destroyed first. The
     // entrypoint ends the daemon when it has passed the answer on.
     caf::replies_to<stop_request>::with<api::shutdown_reply>,
@@ -105,8 +111,10 @@ public:
                                     bool destroyed_too);
   api::list_reply list(const request_ptr& request) const;
   api::node_status_reply status() const;
-  caf::result<api::audit_reply> audit_node();
+  caf::result<api::audit_reply> audit_node(bool fix);
   caf::result<api::shutdown_reply> shut_down(const stop_request& what);
+  void follow(const request_ptr& request);
+  void unfollow(const std::string& route);
   void forward_exit(const exit_report& report);
   void forward_oom(const std::string& id, std::uint64_t kills);
   void child_down(const caf::actor_addr& who);
@@ -128,6 +136,13 @@ private:
     /// A shutdown that waits for the first commit; null: it failed.
     std::function<void(const sandbox_actor*)> when_created;
   };
+  /// A client that is told what happens.
+  struct follower {
+    request_ptr request;
+    std::string sandbox;           ///< id; empty: all that it may see
+    bool live = false;             ///< its history was sent
+    std::vector<api::event> early; ///< happened while the history was read
+  };
   struct waiter {
     std::string route, id;
   };
@@ -143,6 +158,11 @@ private:
                const result<void>& written);
   void forget(const std::string& id);
   void publish_capacity();
+  void spread(const sandbox_changed& what);
+  void admit();
+  void tell_place(const std::string& id, std::size_t place);
+  void leave_line(const std::string& id);
+  void begin(const std::string& id, entry& item);
 
   std::map<std::string, entry> sandboxes_;
   std::map<std::string, sandbox_info> destroyed_;
@@ -152,6 +172,9 @@ private:
       requests_;
   std::map<std::pair<std::string, std::string>, std::string> names_;
   std::map<std::string, std::vector<waiter>> waiters_;
+  std::set<std::string> starting_; ///< the driver is at work for them
+  std::deque<std::string> line_;   ///< wait for one of those, in order
+  std::vector<follower> followers_;
   std::set<std::uint32_t> slots_;
   capacity reserved_;
   bool stopping_ = false;

@@ -11,10 +11,11 @@ constexpr std::array<std::string_view, 4> channel_names = {"stdin", "stdout",
 
 // Index = alternative of request_body.
 constexpr std::array<std::string_view, std::variant_size_v<request_body>>
-    verbs = {"hello",         "up",    "list", "get",         "exec",
-             "destroy",       "logs",  "why",  "node_status", "node_audit",
-             "node_shutdown", "data",  "ack",  "credit",      "eof",
-             "signal",        "resize"};
+    verbs = {"hello",         "up",     "list",  "get",         "exec",
+             "destroy",       "logs",   "why",   "node_status", "node_audit",
+             "node_shutdown", "data",   "ack",   "credit",      "eof",
+             "signal",        "resize", "pause", "resume",      "ps",
+             "kill",          "events", "dial"};
 
 } // namespace
 

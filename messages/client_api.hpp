@@ -59,6 +59,53 @@ struct exec {
   std::uint64_t stdout_offset = 0, stderr_offset = 0;   ///< re-attach from here
   std::uint64_t stdout_credit = limits::window_default; ///< absolute limits
   std::uint64_t stderr_credit = limits::window_default;
+  /// The node is the receiver of its output, a bounded log that an attachment
+  /// replays; answered by exec_started alone.
+  bool detach = false;
+  /// The request id names an exec that exists; argv is not looked at. Error:
+  /// not_found.
+  bool attach_only = false;
+  bool resume = false; ///< resumes the sandbox first when it is paused
+};
+
+/// Freezes a sandbox: it uses no cpu and refuses execs. Idempotent.
+struct pause {
+  std::string sandbox;
+};
+
+/// Thaws it. Idempotent.
+struct resume {
+  std::string sandbox;
+};
+
+/// The execs of a sandbox, those that have ended and wait to be collected too.
+struct ps {
+  std::string sandbox;
+};
+
+/// A signal to an exec's process group.
+struct kill {
+  std::string sandbox;
+  std::string exec; ///< id or unique prefix
+  int signal = 15;
+};
+
+/// Recorded transitions, oldest first. Answered by events_reply until one has
+/// last set; with follow that is never.
+struct events {
+  std::string sandbox; ///< empty: all that the caller may see
+  bool follow = false;
+  std::int64_t since_ms = 0; ///< wall clock; 0: all that is kept
+};
+
+/// A connection to a TCP port inside. Answered by exec_started, then a stream
+/// named by the request id: channel in goes to the port, out comes from it;
+/// exec_exit ends it.
+struct dial {
+  std::string sandbox;
+  std::uint16_t port = 0;
+  std::uint64_t credit = limits::window_default;
+  bool resume = false;
 };
 
 struct destroy {
@@ -77,7 +124,9 @@ struct why {
 };
 
 struct node_status {};
-struct node_audit {};
+struct node_audit {
+  bool fix = false; ///< frees orphans; admins only
+};
 
 struct node_shutdown {
   bool destroy_all = false; ///< destroys every sandbox first
@@ -196,12 +245,51 @@ struct audit_row {
   std::string name;
   std::string sandbox; ///< empty when unknown
   /// "owned"; "orphan": in the kernel, in no lease; "missing": leased by a
-  /// live sandbox, not in the kernel.
+  /// live sandbox, not in the kernel; "freed": was an orphan.
   std::string verdict;
 };
 
 struct audit_reply {
   std::vector<audit_row> rows;
+};
+
+struct state_reply {
+  sandbox_info sandbox;
+  bool changed = true; ///< false: it was in that state already
+};
+
+struct exec_info {
+  std::string exec;    ///< its request id
+  std::string command; ///< shortened, control characters escaped
+  std::string caller;
+  std::int64_t started_ms = 0; ///< wall clock
+  std::int64_t pid = 0;        ///< inside the sandbox; 0: not known yet
+  bool tty = false;
+  bool attached = false; ///< somebody reads it now
+  bool detached = false; ///< the node keeps its output
+  bool exited = false;
+  int code = -1;
+  int signal = 0;
+};
+
+struct ps_reply {
+  std::string id;
+  std::vector<exec_info> execs; ///< oldest first
+};
+
+struct kill_reply {
+  std::string exec;
+};
+
+struct event {
+  std::string sandbox; ///< id
+  std::string name;
+  cause what;
+};
+
+struct events_reply {
+  std::vector<event> events;
+  bool last = false;
 };
 
 struct shutdown_reply {
@@ -218,13 +306,15 @@ struct error_reply {
 using request_body =
     std::variant<hello, up, list, get, exec, destroy, logs, why, node_status,
                  node_audit, node_shutdown, stream_data, stream_ack,
-                 stream_credit, stream_eof, exec_signal, exec_resize>;
+                 stream_credit, stream_eof, exec_signal, exec_resize, pause,
+                 resume, ps, kill, events, dial>;
 
 using reply_body =
     std::variant<hello_reply, up_progress, up_reply, list_reply, get_reply,
                  exec_started, destroy_reply, log_chunk, why_reply,
                  node_status_reply, audit_reply, shutdown_reply, error_reply,
-                 exec_exit, stream_data, stream_ack, stream_credit, stream_eof>;
+                 exec_exit, stream_data, stream_ack, stream_credit, stream_eof,
+                 state_reply, ps_reply, kill_reply, events_reply>;
 
 /// One message from a client, decoded and authenticated.
 struct request {

@@ -39,6 +39,10 @@ using status = caf::atom_constant<caf::atom("status")>;
 using audit = caf::atom_constant<caf::atom("audit")>;
 using oom = caf::atom_constant<caf::atom("oom")>;
 using fail = caf::atom_constant<caf::atom("fail")>;
+using pause = caf::atom_constant<caf::atom("pause")>;
+using resume = caf::atom_constant<caf::atom("resume")>;
+using idle = caf::atom_constant<caf::atom("idle")>;
+using kill = caf::atom_constant<caf::atom("kill")>;
 using ready = caf::atom_constant<caf::atom("ready")>;
 } // namespace atom
 

@@ -25,6 +25,9 @@ inline constexpr std::size_t env_max = 256, env_bytes_max = 64 * 1024;
 inline constexpr std::size_t init_script_max = 64 * 1024;
 inline constexpr std::size_t argv_max = 1024, argv_bytes_max = 96 * 1024;
 inline constexpr auto idle_timeout_default = 15min;
+/// Idle timeouts and times to live: 0 (none) or from this to that.
+inline constexpr std::chrono::milliseconds lifetime_min = 1s,
+                                           lifetime_max = 24h * 365;
 
 // -- client and peer protocol ----------------------------------------------
 inline constexpr std::size_t frame_max = 64 * 1024; ///< stream bytes a message

@@ -78,6 +78,17 @@ bool is_label_key(std::string_view key) noexcept {
   });
 }
 
+result<void> check_lifetime(const char* what, std::chrono::milliseconds value) {
+  if (value.count() == 0
+      || (value >= limits::lifetime_min && value <= limits::lifetime_max))
+    return {};
+  return fail(ec::bad_request,
+              std::string{"the "} + what + " of " + format_duration(value)
+                  + " must be 0 (none) or "
+                  + format_duration(limits::lifetime_min) + " to "
+                  + format_duration(limits::lifetime_max));
+}
+
 result<void> check_labels(const std::map<std::string, std::string>& labels) {
   if (labels.size() > limits::labels_max)
     return fail(ec::bad_request, std::to_string(labels.size())
@@ -188,6 +199,10 @@ result<void> validate(const sandbox_spec& spec) {
                                      + std::to_string(spec.init_script.size())
                                      + " bytes; the limit is "
                                      + std::to_string(limits::init_script_max));
+  if (auto ok = check_lifetime("idle timeout", spec.idle_timeout); !ok)
+    return ok;
+  if (auto ok = check_lifetime("time to live", spec.ttl); !ok)
+    return ok;
   if (auto ok = check_env(spec.env); !ok)
     return ok;
   return check_labels(spec.labels);

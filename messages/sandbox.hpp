@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -49,6 +50,10 @@ struct sandbox_spec {
   std::map<std::string, std::string> labels;
   std::string workdir = "/workspace";
   std::string init_script; ///< run once by /bin/sh after the first hello
+  /// Paused after so long without exec, terminal or forward; 0: never.
+  std::chrono::milliseconds idle_timeout = limits::idle_timeout_default;
+  /// Destroyed so long after it was asked for; 0: never.
+  std::chrono::milliseconds ttl{0};
 
   friend bool operator==(const sandbox_spec&, const sandbox_spec&) = default;
 };

@@ -25,7 +25,7 @@ struct node_config {
   unsigned cpus = 0;
   std::uint64_t memory_mb = 0;
   std::uint64_t disk_gb = 0;
-  unsigned max_starts = 4; ///< blocking driver calls at a time
+  unsigned max_starts = 4; ///< the others wait in line
   std::chrono::milliseconds heartbeat_interval =
       limits::heartbeat_interval_default;
   std::chrono::milliseconds metrics_interval = limits::metrics_interval_default;

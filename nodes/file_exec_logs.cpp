@@ -1,5 +1,6 @@
 #include "nodes/file_exec_logs.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <fstream>
@@ -67,6 +68,49 @@ public:
     if (!dropped.empty())
       out = "[" + dropped + " bytes before this were dropped]\n";
     return out + slurp(old) + slurp(current);
+  }
+
+  result<log_part> part(const std::string& sandbox, const std::string& source,
+                        std::uint64_t offset, std::size_t most) override {
+    std::lock_guard guard{mutex_};
+    log_part out;
+    if (!is_valid_id(sandbox) || !is_valid_name(source))
+      return out;
+    auto current = root_ / sandbox / (source + ".log");
+    auto old = current;
+    old += ".1";
+    auto size = [](const fs::path& file) -> std::uint64_t {
+      std::error_code none;
+      auto bytes = fs::file_size(file, none);
+      return none ? 0 : bytes;
+    };
+    std::uint64_t lowest = 0;
+    std::ifstream{dropped_file(current)} >> lowest;
+    auto middle = lowest + size(old);
+    out.end = middle + size(current);
+    out.offset = std::clamp(offset, lowest, out.end);
+    bool in_old = out.offset < middle;
+    auto base = in_old ? lowest : middle;
+    auto left = (in_old ? middle : out.end) - out.offset;
+    out.bytes.resize(std::min<std::uint64_t>(left, most));
+    if (out.bytes.empty())
+      return out;
+    std::ifstream in{in_old ? old : current, std::ios::binary};
+    in.seekg(static_cast<std::streamoff>(out.offset - base));
+    in.read(out.bytes.data(), static_cast<std::streamsize>(out.bytes.size()));
+    if (static_cast<std::size_t>(in.gcount()) != out.bytes.size())
+      return fail(ec::io, "the log " + caged::quoted(source) + " of " + sandbox
+                              + " cannot be read");
+    return out;
+  }
+
+  void remove(const std::string& sandbox, const std::string& source) override {
+    std::lock_guard guard{mutex_};
+    if (!is_valid_id(sandbox) || !is_valid_name(source))
+      return;
+    std::error_code ignored;
+    for (const char* ending : {".log", ".log.1", ".dropped"})
+      fs::remove(root_ / sandbox / (source + ending), ignored);
   }
 
   void remove(const std::string& sandbox) override {

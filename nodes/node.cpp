@@ -32,6 +32,19 @@ namespace fs = std::filesystem;
 
 namespace {
 
+/// proc_sys_kernel(5): a UUID that is new with every boot.
+std::string boot_id() {
+  std::string out;
+  std::ifstream{"/proc/sys/kernel/random/boot_id"} >> out;
+  return out;
+}
+
+std::int64_t boot_clock_ms() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000;
+}
+
 /// History of destroyed sandboxes (DESIGN.md, section 8).
 constexpr auto history_kept = std::chrono::hours(7 * 24);
 
@@ -177,9 +190,12 @@ result<void> running_node::begin(const node_config& config,
       config.node_name.empty() ? context->node_id : config.node_name;
   context->version = CAGED_VERSION;
   context->total = {config.cpus, config.memory_mb, config.disk_gb};
+  context->max_starts = config.max_starts;
   context->heartbeat_interval = config.heartbeat_interval;
   context->metrics_interval = config.metrics_interval;
   context->failed_retention = config.failed_retention;
+  context->boot_id = boot_id();
+  context->boot_ms = boot_clock_ms;
   context->request_stop = std::move(request_stop);
 
   auto driver = make_driver(config, context->node_id, context->cgroups);
@@ -220,7 +236,10 @@ result<void> running_node::begin(const node_config& config,
   system_config_->add_error_category(caf::atom("caged"), render_error);
   system_ = std::make_unique<caf::actor_system>(*system_config_);
   std::vector<worker_actor> workers;
-  for (unsigned i = 0; i < config.max_starts; ++i)
+  // Starts are admitted by the supervisor; the other calls (readings, the
+  // freezer, ends) must not stand behind them.
+  constexpr unsigned other_calls = 2;
+  for (unsigned i = 0; i < config.max_starts + other_calls; ++i)
     workers.push_back(system_->spawn<caf::detached>(worker));
   context->driver_workers = system_->spawn(worker_pool, std::move(workers));
   context->records = system_->spawn<caf::detached>(worker);

@@ -18,7 +18,9 @@ std::string spec_to_json(const sandbox_spec& spec) {
               {"env", spec.env},
               {"labels", spec.labels},
               {"workdir", spec.workdir},
-              {"init_script", spec.init_script}}
+              {"init_script", spec.init_script},
+              {"idle_timeout_ms", spec.idle_timeout.count()},
+              {"ttl_ms", spec.ttl.count()}}
       .dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
@@ -42,6 +44,9 @@ result<sandbox_spec> spec_from_json(std::string_view text) {
     out.labels = in.value("labels", out.labels);
     out.workdir = in.value("workdir", out.workdir);
     out.init_script = in.value("init_script", out.init_script);
+    out.idle_timeout = std::chrono::milliseconds(
+        in.value("idle_timeout_ms", out.idle_timeout.count()));
+    out.ttl = std::chrono::milliseconds(in.value("ttl_ms", out.ttl.count()));
   } catch (const json::exception& e) {
     return fail(ec::malformed,
                 std::string{"a sandbox's specification in the journal has a "

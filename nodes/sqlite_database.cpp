@@ -83,7 +83,8 @@ void sqlite_database::run(const char* sql) {
     raise(code);
 }
 
-void sqlite_database::schema(int known, const char* create) {
+void sqlite_database::schema(const std::vector<const char*>& steps) {
+  auto known = static_cast<std::int64_t>(steps.size());
   std::int64_t found = 0;
   {
     statement version{*this, "PRAGMA user_version"};
@@ -99,7 +100,8 @@ void sqlite_database::schema(int known, const char* create) {
   if (found == known)
     return;
   transaction change{*this};
-  run(create);
+  for (auto step = found; step < known; ++step)
+    run(steps[static_cast<std::size_t>(step)]);
   run(("PRAGMA user_version=" + std::to_string(known)).c_str());
   change.commit();
 }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "messages/error.hpp"
 
@@ -43,9 +44,9 @@ public:
   /// Runs statements without results. Throws sqlite_error.
   void run(const char* sql);
 
-  /// Refuses a schema that is newer than `known`; runs `create` on a new
-  /// file. Throws sqlite_error.
-  void schema(int known, const char* create);
+  /// Brings the file to the newest schema: runs the steps it has not seen, in
+  /// one commit. Refuses a schema that is newer than the last step.
+  void schema(const std::vector<const char*>& steps);
 
   class statement {
   public:

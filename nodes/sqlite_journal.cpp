@@ -12,10 +12,9 @@ namespace {
 using statement = sqlite_database::statement;
 using transaction = sqlite_database::transaction;
 
-constexpr int schema_version = 1;
 /// The key's columns come first in every table: SQLite 3.40's quick_check finds
 /// NULLs that are none in a WITHOUT ROWID table with another order.
-constexpr const char* schema = R"(
+constexpr const char* first_schema = R"(
 CREATE TABLE sandboxes (
   id TEXT PRIMARY KEY, owner TEXT NOT NULL, request_id TEXT NOT NULL,
   digest INTEGER NOT NULL, spec TEXT NOT NULL, state INTEGER NOT NULL,
@@ -40,6 +39,15 @@ CREATE TABLE execs (
 ) WITHOUT ROWID;
 )";
 
+constexpr const char* second_schema = R"(
+ALTER TABLE sandboxes ADD COLUMN boot_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE sandboxes ADD COLUMN born_boot_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sandboxes ADD COLUMN active_boot_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE execs ADD COLUMN tty INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE execs ADD COLUMN command TEXT NOT NULL DEFAULT '';
+CREATE INDEX causes_by_time ON causes (time_ms);
+)";
+
 /// A tenant's misbehaviour is recorded too: its history is bounded, the first
 /// causes and the newest are kept.
 constexpr int causes_max = 500;
@@ -53,7 +61,7 @@ public:
   explicit sqlite_journal(const std::filesystem::path& file)
       : db_{file, sqlite_database::durability::full},
         quick_{file, sqlite_database::durability::process} {
-    db_.schema(schema_version, schema);
+    db_.schema({first_schema, second_schema});
   }
 
   result<void> create(const sandbox_record& sandbox,
@@ -138,12 +146,42 @@ public:
     });
   }
 
+  result<std::vector<std::pair<std::string, cause>>>
+  events(std::int64_t since_ms, std::size_t most) override {
+    std::lock_guard guard{mutex_};
+    using list = std::vector<std::pair<std::string, cause>>;
+    return guarded([&]() -> result<list> {
+      statement read{db_, "SELECT sandbox, time_ms, from_state, to_state, who, "
+                          "text FROM (SELECT rowid AS n, * FROM causes WHERE "
+                          "time_ms >= ? ORDER BY rowid DESC LIMIT ?) ORDER BY "
+                          "n"};
+      read.bind(since_ms).bind(static_cast<std::int64_t>(most));
+      list out;
+      while (read.step())
+        out.push_back({read.text(0),
+                       {read.number(1), to_phase(read.number(2)),
+                        to_phase(read.number(3)), read.text(4), read.text(5)}});
+      return out;
+    });
+  }
+
+  result<void> touch(const std::string& id,
+                     std::int64_t active_boot_ms) override {
+    std::lock_guard guard{mutex_};
+    return guarded([&]() -> result<void> {
+      statement write{quick_,
+                      "UPDATE sandboxes SET active_boot_ms = ? WHERE id = ?"};
+      write.bind(active_boot_ms).bind(id).step();
+      return {};
+    });
+  }
+
   result<void> put_exec(const exec_record& exec) override {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<void> {
       statement add{quick_,
                     "INSERT OR REPLACE INTO execs VALUES (?, ?, ?, ?, ?, ?, "
-                    "?, ?)"};
+                    "?, ?, ?, ?)"};
       add.bind(exec.exec)
           .bind(exec.sandbox)
           .bind(exec.caller)
@@ -152,6 +190,8 @@ public:
           .bind(std::int64_t{exec.detached})
           .bind(exec.code)
           .bind(exec.signal)
+          .bind(std::int64_t{exec.tty})
+          .bind(exec.command)
           .step();
       return {};
     });
@@ -171,7 +211,7 @@ public:
     return guarded([&]() -> result<std::vector<exec_record>> {
       statement read{quick_,
                      "SELECT exec, sandbox, caller, digest, started_ms, "
-                     "detached, code, signal FROM execs"};
+                     "detached, code, signal, tty, command FROM execs"};
       std::vector<exec_record> out;
       while (read.step()) {
         exec_record item;
@@ -185,6 +225,8 @@ public:
           item.code = static_cast<int>(read.number(6));
         if (!read.null(7))
           item.signal = static_cast<int>(read.number(7));
+        item.tty = read.number(8) != 0;
+        item.command = read.text(9);
         out.push_back(std::move(item));
       }
       return out;
@@ -205,7 +247,7 @@ private:
 
   void put(const sandbox_record& s) {
     statement write{db_, "INSERT OR REPLACE INTO sandboxes VALUES (?, ?, ?, ?, "
-                         "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
+                         "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
     write.bind(s.id)
         .bind(s.owner)
         .bind(s.request_id)
@@ -221,6 +263,9 @@ private:
         .bind(s.agent_version)
         .bind(std::int64_t{s.init_state})
         .bind(std::int64_t{s.disk_kept})
+        .bind(s.boot_id)
+        .bind(s.born_boot_ms)
+        .bind(s.active_boot_ms)
         .step();
   }
 
@@ -245,7 +290,8 @@ private:
     return guarded([&]() -> result<std::vector<sandbox_record>> {
       statement read{db_, "SELECT id, owner, request_id, digest, spec, state, "
                           "created_ms, changed_ms, slot, pid, start_time, "
-                          "agent_boot, agent_version, init_state, disk_kept "
+                          "agent_boot, agent_version, init_state, disk_kept, "
+                          "boot_id, born_boot_ms, active_boot_ms "
                           "FROM sandboxes WHERE "
                               + where + " ORDER BY created_ms, id"};
       std::vector<sandbox_record> out;
@@ -269,6 +315,9 @@ private:
         s.agent_version = read.text(12);
         s.init_state = static_cast<int>(read.number(13));
         s.disk_kept = read.number(14) != 0;
+        s.boot_id = read.text(15);
+        s.born_boot_ms = read.number(16);
+        s.active_boot_ms = read.number(17);
         out.push_back(std::move(s));
       }
       return out;

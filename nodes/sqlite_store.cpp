@@ -10,7 +10,6 @@ namespace caged {
 
 namespace {
 
-constexpr int schema_version = 1;
 constexpr const char* schema = R"(
 CREATE TABLE records (
   key TEXT PRIMARY KEY, value BLOB NOT NULL, revision INTEGER NOT NULL
@@ -23,7 +22,7 @@ class sqlite_store : public store {
 public:
   explicit sqlite_store(const std::filesystem::path& file)
       : db_{file, sqlite_database::durability::full} {
-    db_.schema(schema_version, schema);
+    db_.schema({schema});
   }
 
   result<std::int64_t>

@@ -1,5 +1,9 @@
 #include <catch2/catch.hpp>
 
+#include <filesystem>
+#include <memory>
+#include <sstream>
+
 #include <nlohmann/json.hpp>
 
 #include "tests/support/test_node.hpp"
@@ -142,6 +146,52 @@ TEST_CASE("a killed daemon loses no sandbox and no running command", "[vm]") {
   for (int i = 0; i < 2000; ++i)
     expected += "line " + std::to_string(i) + "\n";
   CHECK(job->out() == expected);
+}
+
+TEST_CASE("from the host no process of a sandbox is root", "[vm]") {
+  test_node node;
+  REQUIRE(node.start());
+  auto id = node.up({"--init-script", "/dev/null"});
+  REQUIRE_FALSE(id.empty());
+  // As root, as others, with a terminal, orphaned to PID 1.
+  std::vector<std::unique_ptr<background>> jobs;
+  auto job = [&](std::vector<std::string> args) {
+    args.insert(args.begin(), "exec");
+    args.insert(args.end(), {id, "--", "sh", "-c", "echo ready; sleep 1000"});
+    jobs.push_back(node.start_caged(args));
+  };
+  job({});
+  job({"-u", "nobody"});
+  job({"-u", "1234:1234"});
+  job({"-t"});
+  REQUIRE(node.caged({"exec", id, "--", "sh", "-c",
+                      "(sleep 1000 >/dev/null 2>&1 </dev/null &)"})
+              .exit
+          == 0);
+  for (auto& each : jobs)
+    REQUIRE(eventually(
+        15s, [&] { return each->out().find("ready") != std::string::npos; }));
+  auto pids = node.processes_of(id);
+  CHECK(pids.size() >= 10); // the agent, four shells with their sleeps, one
+  std::error_code none;
+  auto our_users = std::filesystem::read_symlink("/proc/self/ns/user", none);
+  for (auto pid : pids) {
+    auto folder = "/proc/" + std::to_string(pid);
+    auto status = read_file(folder + "/status");
+    INFO(status);
+    for (const char* name : {"Uid:", "Gid:", "Groups:"}) {
+      auto at = status.find(std::string{"\n"} + name);
+      REQUIRE(at != std::string::npos);
+      at += 1 + std::string{name}.size();
+      std::istringstream ids{status.substr(at, status.find('\n', at) - at)};
+      for (std::uint64_t value = 0; ids >> value;)
+        CHECK(value >= 65536); // not the host's, nor those of other users
+    }
+    CHECK(std::filesystem::read_symlink(folder + "/ns/user", none)
+          != our_users);
+    CHECK(status.find("\nNoNewPrivs:\t1") != std::string::npos);
+    CHECK(status.find("\nSeccomp:\t2") != std::string::npos);
+  }
 }
 
 TEST_CASE("50 sandboxes at once and 200 in all answer and are freed") {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 
 #include "tests/support/test_node.hpp"
 
@@ -40,23 +41,39 @@ TEST_CASE("300 MB each way arrive intact with flat memory") {
               .exit
           == 0);
   auto want = first_word(run({"sha256sum", blob}, within(60s)).out);
-  // The peak of the command line itself: /usr/bin/time is not everywhere.
-  auto in = run({"sh", "-c",
-                 "CAGED_ENDPOINT=" + node.endpoint() + " " + bin_dir()
-                     + "/caged exec " + id + " -- sha256sum < " + blob},
-                within(240s));
-  INFO(in.err);
-  CHECK(in.exit == 0);
-  CHECK(first_word(in.out) == want);
+  // The command line's peak is read while it still runs: the command stays.
+  auto shell = [&](const std::string& inside, const std::string& ends) {
+    return std::make_unique<background>(std::vector<std::string>{
+        "sh", "-c",
+        "CAGED_ENDPOINT=" + node.endpoint() + " exec " + bin_dir()
+            + "/caged exec " + id + " -- sh -c '" + inside
+            + "; exec sleep 1000' " + ends});
+  };
+  auto idle = shell("echo ready", "");
+  REQUIRE(eventually(20s, [&] { return has(idle->out(), "ready"); }));
+  auto cli_before = status_kb(idle->pid(), "VmHWM");
+  REQUIRE(cli_before > 0);
+
+  auto in = shell("sha256sum", "< " + blob);
+  CHECK(eventually(240s, [&] { return has(in->out(), "\n"); }));
+  CHECK(first_word(in->out()) == want);
+  auto cli_in = status_kb(in->pid(), "VmHWM");
 
   auto zeros = first_word(
       run({"sh", "-c", "head -c 300M /dev/zero | sha256sum"}, within(60s)).out);
-  auto out = run({"sh", "-c",
-                  "CAGED_ENDPOINT=" + node.endpoint() + " " + bin_dir()
-                      + "/caged exec " + id
-                      + " -- head -c 300M /dev/zero | sha256sum"},
-                 within(240s));
-  CHECK(first_word(out.out) == zeros);
+  auto got = dir / "got";
+  auto out = shell("head -c 300M /dev/zero", "> " + got);
+  CHECK(eventually(240s, [&] {
+    return std::filesystem::exists(got)
+           && std::filesystem::file_size(got) == 300ULL * 1024 * 1024;
+  }));
+  auto cli_out = status_kb(out->pid(), "VmHWM");
+  CHECK(first_word(run({"sha256sum", got}, within(60s)).out) == zeros);
+  CAPTURE(cli_before, cli_in, cli_out);
+  CHECK(cli_in > 0);
+  CHECK(cli_in <= cli_before + allowance_kb);
+  CHECK(cli_out > 0);
+  CHECK(cli_out <= cli_before + allowance_kb);
 
   auto node_after = status_kb(node.pid(), "VmHWM");
   auto agent_after = status_kb(agent, "VmHWM");

@@ -1,5 +1,6 @@
 #include "tests/support/test_node.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -41,9 +42,9 @@ bool test_node::start() {
                                    "--client-endpoint",
                                    endpoint(),
                                    "--metrics-address",
-                                   "127.0.0.1:0",
-                                   "--agent-dir",
-                                   bin_dir()};
+                                   "127.0.0.1:0"};
+  if (std::find(flags_.begin(), flags_.end(), "--agent-dir") == flags_.end())
+    argv.insert(argv.end(), {"--agent-dir", bin_dir()});
   argv.insert(argv.end(), flags_.begin(), flags_.end());
   daemon_.reset();
   daemon_ = std::make_unique<background>(argv);
@@ -144,6 +145,25 @@ pid_t test_node::init_of(const std::string& sandbox) const {
       return pid;
   }
   return 0;
+}
+
+std::vector<pid_t> test_node::processes_of(const std::string& sandbox) const {
+  std::error_code none;
+  auto space = [&](const std::string& pid) {
+    return fs::read_symlink("/proc/" + pid + "/ns/pid", none).string();
+  };
+  auto init = init_of(sandbox);
+  auto wanted = init == 0 ? std::string{} : space(std::to_string(init));
+  std::vector<pid_t> out;
+  if (wanted.empty())
+    return out;
+  for (const auto& entry : fs::directory_iterator("/proc", none)) {
+    auto pid = entry.path().filename().string();
+    if (pid.find_first_not_of("0123456789") == std::string::npos
+        && space(pid) == wanted)
+      out.push_back(std::stoi(pid));
+  }
+  return out;
 }
 
 std::string test_node::metrics_address() const {

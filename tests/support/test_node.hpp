@@ -47,6 +47,10 @@ public:
   /// Host pid of the sandbox's init; 0 when there is none.
   pid_t init_of(const std::string& sandbox) const;
 
+  /// Host pids of every process in the sandbox's PID namespace, as the kernel
+  /// has them.
+  std::vector<pid_t> processes_of(const std::string& sandbox) const;
+
   /// The exposition of its metrics endpoint; empty when it does not answer.
   std::string metrics() const;
   std::string metrics_address() const;

@@ -117,13 +117,15 @@ TEST_CASE("an exec is over when its client has acknowledged the exit") {
   auto over = relay.from_client(api::stream_ack{api::channel::exit, 0});
   REQUIRE(over);
   CHECK(over->over);
-  CHECK(over->to_agent.size() == 1);
+  CHECK(over->to_agent.empty());
+  CHECK(relay.exit_ack().find("\"exit\"") != std::string::npos);
 }
 
 TEST_CASE("output that the node keeps is acknowledged and credited by it") {
   exec_relay relay{"e", "node", 0};
   std::string kept;
-  relay.keep_output([&](std::string_view bytes) { kept += bytes; });
+  relay.keep_output(
+      [&](api::channel, std::string_view bytes) { kept += bytes; });
   relay.start({}, "/workspace", "");
   auto first = data(0, "line\n");
   auto out = relay.from_agent(first);

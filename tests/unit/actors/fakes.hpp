@@ -31,12 +31,13 @@ public:
   std::set<std::string> frozen;
   failure start_error{ec::internal, {}, {}};
   failure destroy_error{ec::internal, {}, {}};
-  bool refuse_start = false, refuse_destroy = false, refuse_recover = false;
+  bool refuse_pause = false, refuse_start = false, refuse_destroy = false,
+       refuse_recover = false;
   std::vector<std::string> calls;
   int overlapping = 0;
 
   runtime_capabilities capabilities() const override {
-    return {"oci", "fake 1", true, false, false, {network_mode::none}};
+    return {"oci", "fake 1", true, true, false, {network_mode::none}};
   }
   result<void> check() override { return {}; }
   std::vector<lease> leases(const launch_request& r) const override {
@@ -72,12 +73,24 @@ public:
     if (refuse_destroy)
       return tl::unexpected<failure>(destroy_error);
     running.erase(id);
+    frozen.erase(id);
+    std::erase(strays, id);
     if (!keep_disk)
       disks.erase(id);
     return {};
   }
-  result<void> pause(const std::string&) override { return {}; }
-  result<void> resume(const std::string&) override { return {}; }
+  result<void> pause(const std::string& id) override {
+    calls.push_back("pause " + id);
+    if (refuse_pause)
+      return fail(ec::io, "the freezer is broken");
+    frozen.insert(id);
+    return {};
+  }
+  result<void> resume(const std::string& id) override {
+    calls.push_back("resume " + id);
+    frozen.erase(id);
+    return {};
+  }
   result<host_stats> stats(const launch_request& r) override {
     host_stats s;
     s.memory_bytes = 4096;
@@ -201,6 +214,19 @@ public:
     return out;
   }
   result<void> expire(std::int64_t) override { return {}; }
+  result<std::vector<std::pair<std::string, cause>>>
+  events(std::int64_t since_ms, std::size_t) override {
+    std::vector<std::pair<std::string, cause>> out;
+    for (const auto& [id, all] : history)
+      for (const auto& why : all)
+        if (why.time_ms >= since_ms)
+          out.emplace_back(id, why);
+    return out;
+  }
+  result<void> touch(const std::string& id, std::int64_t at) override {
+    records[id].active_boot_ms = at;
+    return {};
+  }
   result<void> put_exec(const exec_record& e) override {
     exec_rows[e.exec] = e;
     return {};
@@ -374,9 +400,22 @@ public:
                            const std::string& source) override {
     return text[sandbox + "/" + source];
   }
-  void remove(const std::string& sandbox) override {
-    text.erase(sandbox + "/init");
+  result<log_part> part(const std::string& sandbox, const std::string& source,
+                        std::uint64_t offset, std::size_t most) override {
+    const auto& all = text[sandbox + "/" + source];
+    auto from = std::max<std::uint64_t>(offset, dropped);
+    return log_part{from, from < all.size() ? all.substr(from, most) : "",
+                    all.size()};
   }
+  void remove(const std::string& sandbox) override {
+    std::erase_if(text, [&](const auto& item) {
+      return item.first.rfind(sandbox + "/", 0) == 0;
+    });
+  }
+  void remove(const std::string& sandbox, const std::string& source) override {
+    text.erase(sandbox + "/" + source);
+  }
+  std::uint64_t dropped = 0; ///< of every log
 };
 
 /// The node. run() lets everything happen that is due; pass(t) moves time.
@@ -413,6 +452,13 @@ public:
     context->clients = clients;
     context->metrics = metrics;
     context->logs = logs;
+    context->boot_id = "this-boot";
+    context->boot_ms = [this] {
+      return std::chrono::duration_cast<std::chrono::milliseconds>(
+                 system->clock().now().time_since_epoch())
+                 .count()
+             + 1000000;
+    };
     context->request_stop = [this] { stop_requested = true; };
   }
   ~node() { halt(); }

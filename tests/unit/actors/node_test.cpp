@@ -1,5 +1,7 @@
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+
 #include "fakes.hpp"
 
 using namespace caged;
@@ -312,7 +314,9 @@ TEST_CASE("a restarted node re-adopts sandboxes and their execs") {
       {{"exec", exec}, {"state", "running"}, {"stdout", 0}, {"stderr", 0}}};
   n.boot();
   CHECK(n.state_of(id) == phase::running);
-  CHECK(n.driver->calls.back() == "recover " + id);
+  CHECK(std::count(n.driver->calls.begin(), n.driver->calls.end(),
+                   "recover " + id)
+        == 1);
   // The client comes back with the same request id and goes on.
   n.ask(what, "uid:0", "r9", exec);
   CHECK(n.agents->last().count("attach") == 1);
@@ -413,6 +417,18 @@ TEST_CASE("audit finds what nobody leased") {
   auto rows = n.answers<api::audit_reply>(request).at(0).rows;
   REQUIRE(rows.size() == 3);
   CHECK(n.metrics->orphan_count == 1);
+  CHECK(n.error_of(n.ask(api::node_audit{true}, "uid:7")).code == ec::denied);
+  auto fixed = n.ask(api::node_audit{true});
+  rows = n.answers<api::audit_reply>(fixed).at(0).rows;
+  REQUIRE(rows.size() == 3);
+  CHECK(std::count_if(rows.begin(), rows.end(),
+                      [](const auto& row) {
+                        return row.verdict == "freed"
+                               && row.sandbox == "cage-stray000";
+                      })
+        == 1);
+  CHECK(n.driver->strays.empty());
+  CHECK(n.metrics->orphan_count == 0);
 }
 
 TEST_CASE("shutdown with destroy-all clears the host before it stops") {
@@ -460,4 +476,61 @@ TEST_CASE("up is not answered with a sandbox whose start is not on disk") {
   n.run();
   CHECK(n.answers<api::up_reply>(request).empty());
   CHECK(n.error_of(request).code == ec::io);
+}
+
+TEST_CASE("starts beyond the limit wait in line, in order, and say where") {
+  node n;
+  n.context->max_starts = 1;
+  n.boot();
+  std::vector<std::string> asked;
+  for (int i = 0; i < 4; ++i) {
+    auto request = std::make_shared<api::request>();
+    request->route = "r" + std::to_string(i);
+    request->id = make_uuid();
+    request->caller = "uid:0";
+    request->admin = true;
+    request->digest = 1;
+    api::up up;
+    up.spec.cpus = 1;
+    up.spec.name = "n" + std::to_string(i);
+    request->body = up;
+    asked.push_back(request->id);
+    caf::anon_send(n.entry, request_ptr{request});
+  }
+  n.run();
+  std::vector<std::string> starts;
+  for (const auto& call : n.driver->calls)
+    if (call.rfind("start ", 0) == 0)
+      starts.push_back(call.substr(6));
+  REQUIRE(starts.size() == 4);
+  for (std::size_t i = 0; i < 4; ++i) {
+    auto got = n.answers<api::up_reply>(asked[i]);
+    REQUIRE(got.size() == 1);
+    CHECK(got[0].sandbox.id == starts[i]);
+  }
+  bool told = false;
+  for (const auto& step : n.answers<api::up_progress>(asked[3]))
+    told = told || step.step.find("in line: ") == 0;
+  CHECK(told);
+}
+
+TEST_CASE("what waits in line can be destroyed, and the line moves on") {
+  node n;
+  n.context->max_starts = 1;
+  n.agents->answers = false; // its start never ends
+  n.boot();
+  auto first = n.ask(api::up{});
+  auto second = n.ask(api::up{}, "uid:0", "r2");
+  static_cast<void>(first);
+  auto all = n.ask(api::list{true, false, {}});
+  auto listed = n.answers<api::list_reply>(all).at(0).sandboxes;
+  REQUIRE(listed.size() == 2);
+  for (const auto& sandbox : listed)
+    n.ask(api::destroy{sandbox.id});
+  CHECK(n.answers<api::list_reply>(n.ask(api::list{true, false, {}}))
+            .at(0)
+            .sandboxes.empty());
+  CHECK_FALSE(n.error_of(second).message.empty());
+  n.agents->answers = true;
+  CHECK_FALSE(n.make_sandbox().empty());
 }

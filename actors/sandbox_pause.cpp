@@ -1,0 +1,257 @@
+#include "actors/sandbox.hpp"
+
+#include <algorithm>
+
+#include "messages/text.hpp"
+
+// Pause and resume, idleness and time to live of a sandbox. The journal says
+// paused before the freezer is asked and running after it: a daemon that died
+// in between freezes or thaws again what the journal says.
+namespace caged {
+
+using namespace std::chrono_literals;
+
+// -- pause and resume --------------------------------------------------------
+
+/// Starts to freeze it. False: the state does not allow it.
+bool sandbox_state::pause_now(const std::string& who, const std::string& text,
+                              next then) {
+  if (record_.state != phase::running)
+    return false;
+  if (link)
+    self->send(link, atom::pause::value);
+  change(phase::paused, who, text, [this, then](result<void> written) {
+    if (!written) { // what is not on disk is not so
+      if (record_.state == phase::paused) {
+        note(phase::running, "node",
+             "that it is paused could not be recorded: "
+                 + written.error().message);
+        publish();
+      }
+      if (link)
+        self->send(link, atom::resume::value);
+      then(written);
+      return;
+    }
+    drive([this, then] {
+      if (record_.state != phase::paused) { // destroyed or failed meanwhile
+        then(fail(ec::wrong_state, record_.id + " is no longer there"));
+        driven();
+        return;
+      }
+      offload(
+          self, context->driver_workers,
+          [driver = context->driver, id = record_.id] {
+            return driver->pause(id);
+          },
+          [this, then](result<void> frozen) {
+            if (!frozen && record_.state == phase::paused) {
+              if (link)
+                self->send(link, atom::resume::value);
+              change(phase::running, "node",
+                     "it could not be frozen: " + frozen.error().message,
+                     nullptr);
+            }
+            then(frozen);
+            driven();
+          });
+    });
+  });
+  return true;
+}
+
+bool sandbox_state::resume_now(const std::string& who, next then) {
+  if (record_.state != phase::paused)
+    return false;
+  drive([this, who, then] {
+    if (record_.state != phase::paused) {
+      then({}); // somebody else was faster
+      driven();
+      return;
+    }
+    offload(
+        self, context->driver_workers,
+        [driver = context->driver, id = record_.id] {
+          return driver->resume(id);
+        },
+        [this, who, then](result<void> thawed) {
+          if (thawed && record_.state == phase::paused) {
+            if (link)
+              self->send(link, atom::resume::value);
+            became_idle(); // a new span begins, if nothing runs in it
+            change(phase::running, who, "resume was asked for", then);
+          } else {
+            then(thawed);
+          }
+          driven();
+        });
+  });
+  return true;
+}
+
+/// On re-adoption: what the journal says is done once more.
+void sandbox_state::freeze(bool again) {
+  auto driver = context->driver;
+  drive([this, driver, again] {
+    offload(
+        self, context->driver_workers,
+        [driver, id = record_.id, again]() -> result<void> {
+          if (!driver->capabilities().pause)
+            return {};
+          return again ? driver->pause(id) : driver->resume(id);
+        },
+        [this](const result<void>& done) {
+          if (!done)
+            record("node", "freezer: " + done.error().message);
+          driven();
+        });
+  });
+}
+
+caf::result<bool> sandbox_state::pause(const std::string& who) {
+  auto answer = self->make_response_promise<bool>();
+  if (record_.state == phase::paused) {
+    answer.deliver(false);
+    return answer;
+  }
+  if (!context->driver->capabilities().pause) {
+    answer.deliver(make_error(ec::unsupported, "the runtime of " + record_.id
+                                                   + " cannot pause"));
+    return answer;
+  }
+  bool begun = pause_now(who, "pause was asked for",
+                         [answer](result<void> done) mutable {
+                           if (done)
+                             answer.deliver(true);
+                           else
+                             answer.deliver(make_error(done.error()));
+                         });
+  if (!begun) {
+    auto state = std::string{to_string(record_.state)};
+    answer.deliver(make_error(
+        ec::wrong_state,
+        record_.id + " is " + state + "; only a running sandbox can be paused",
+        "caged why " + record_.id + " shows its history"));
+  }
+  return answer;
+}
+
+caf::result<bool> sandbox_state::resume(const std::string& who) {
+  auto answer = self->make_response_promise<bool>();
+  if (record_.state == phase::running) {
+    answer.deliver(false);
+    return answer;
+  }
+  bool begun = resume_now(who, [answer](result<void> done) mutable {
+    if (done)
+      answer.deliver(true);
+    else
+      answer.deliver(make_error(done.error()));
+  });
+  if (!begun) {
+    auto state = std::string{to_string(record_.state)};
+    answer.deliver(make_error(
+        ec::wrong_state,
+        record_.id + " is " + state + "; only a paused sandbox can be resumed",
+        "caged why " + record_.id + " shows its history"));
+  }
+  return answer;
+}
+
+// -- its execs ---------------------------------------------------------------
+
+caf::result<api::ps_reply> sandbox_state::ps() {
+  auto answer = self->make_response_promise<api::ps_reply>();
+  if (!link || !has_processes(record_.state)) {
+    answer.deliver(api::ps_reply{record_.id, {}});
+    return answer;
+  }
+  self->request(link, 5s, atom::list::value)
+      .then([answer](
+                api::ps_reply& got) mutable { answer.deliver(std::move(got)); },
+            [answer](caf::error& why) mutable {
+              answer.deliver(std::move(why));
+            });
+  return answer;
+}
+
+caf::result<std::string> sandbox_state::kill(const std::string& exec,
+                                             int signal) {
+  if (auto allowed = allows_exec(record_.id, record_.state, last_); !allowed)
+    return make_error(allowed.error());
+  if (!link)
+    return make_error(ec::unavailable,
+                      record_.id + " has no agent at the moment", "try again");
+  auto answer = self->make_response_promise<std::string>();
+  self->request(link, 15s, atom::kill::value, exec, signal)
+      .then(
+          [answer](std::string& id) mutable { answer.deliver(std::move(id)); },
+          [answer](caf::error& why) mutable {
+            answer.deliver(std::move(why));
+          });
+  return answer;
+}
+
+// -- idleness and time to live -----------------------------------------------
+
+void sandbox_state::became_busy() {
+  busy_ = true;
+  ++idle_generation_;
+}
+
+void sandbox_state::became_idle() {
+  busy_ = false;
+  record_.active_boot_ms = context->boot_ms();
+  offload(
+      self, context->records,
+      [journal = context->journal, id = record_.id,
+       at = record_.active_boot_ms] { return journal->touch(id, at); },
+      [](const result<void>&) {}); // a shorter span after a restart, no more
+  watch_idleness();
+}
+
+void sandbox_state::watch_idleness() {
+  auto limit = record_.spec.idle_timeout;
+  ++idle_generation_;
+  if (limit.count() == 0 || busy_ || !context->driver->capabilities().pause)
+    return;
+  auto idle = std::chrono::milliseconds(
+      record_.boot_id == context->boot_id && record_.active_boot_ms != 0
+          ? std::max<std::int64_t>(context->boot_ms() - record_.active_boot_ms,
+                                   0)
+          : 0);
+  self->delayed_send(self, limit > idle ? limit - idle : 0ms, atom::idle::value,
+                     idle_generation_);
+}
+
+void sandbox_state::idle_over(std::uint64_t generation) {
+  if (generation != idle_generation_ || busy_
+      || record_.state != phase::running)
+    return;
+  pause_now("idle timeout",
+            "idle for " + format_duration(record_.spec.idle_timeout)
+                + ", its idle timeout",
+            [](const result<void>&) {});
+}
+
+void sandbox_state::watch_ttl() {
+  auto limit = record_.spec.ttl;
+  if (limit.count() == 0)
+    return;
+  // Within one boot no change of the date moves the end. After another boot
+  // only the date is left, and it must not keep the sandbox for ever.
+  auto age =
+      std::chrono::milliseconds(record_.boot_id == context->boot_id
+                                    ? context->boot_ms() - record_.born_boot_ms
+                                    : wall_clock_ms() - record_.created_ms);
+  self->delayed_send(
+      self, std::clamp<std::chrono::milliseconds>(limit - age, 0ms, limit),
+      atom::idle::value);
+}
+
+void sandbox_state::ttl_over() {
+  if (record_.state != phase::stopping && record_.state != phase::destroyed)
+    destroy("time to live");
+}
+
+} // namespace caged

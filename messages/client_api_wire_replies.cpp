@@ -1,0 +1,313 @@
+#include "messages/client_api_wire_detail.hpp"
+
+// Replies, to and from the wire.
+namespace caged::api::wire {
+
+namespace {
+
+using wire::fill; // more of them follow, which must not hide these
+
+void fill(v1::Envelope& to, const get_reply& from) {
+  auto* out = to.mutable_get_reply();
+  fill(out->mutable_sandbox(), from.sandbox);
+  out->set_execs(from.execs);
+  if (from.stats) {
+    auto* s = out->mutable_stats();
+    s->set_cpu_seconds(from.stats->cpu_seconds);
+    s->set_cpu_throttled_seconds(from.stats->cpu_throttled_seconds);
+    s->set_memory_bytes(from.stats->memory_bytes);
+    s->set_memory_limit_bytes(from.stats->memory_limit_bytes);
+    s->set_memory_peak_bytes(from.stats->memory_peak_bytes);
+    s->set_oom_kills(from.stats->oom_kills);
+    s->set_pids(from.stats->pids);
+    s->set_pids_limit(from.stats->pids_limit);
+    s->set_pids_refused(from.stats->pids_refused);
+    s->set_disk_bytes(from.stats->disk_bytes);
+    s->set_disk_limit_bytes(from.stats->disk_limit_bytes);
+  }
+  if (from.metrics) {
+    auto* m = out->mutable_metrics();
+    m->set_cpu_percent(from.metrics->cpu_percent);
+    m->set_cpu_seconds(from.metrics->cpu_seconds);
+    m->set_memory_used_bytes(from.metrics->memory_used_bytes);
+    m->set_memory_total_bytes(from.metrics->memory_total_bytes);
+    m->set_disk_used_bytes(from.metrics->disk_used_bytes);
+    m->set_disk_total_bytes(from.metrics->disk_total_bytes);
+    m->set_processes(from.metrics->processes);
+    if (from.metrics->network_receive_bytes)
+      m->set_network_receive_bytes(*from.metrics->network_receive_bytes);
+    if (from.metrics->network_transmit_bytes)
+      m->set_network_transmit_bytes(*from.metrics->network_transmit_bytes);
+  }
+}
+
+void fill(v1::Envelope& to, const ps_reply& from) {
+  auto* out = to.mutable_ps_reply();
+  out->set_id(from.id);
+  for (const auto& item : from.execs) {
+    auto* e = out->add_execs();
+    e->set_exec(item.exec);
+    e->set_command(item.command);
+    e->set_caller(item.caller);
+    e->set_started_ms(item.started_ms);
+    e->set_pid(item.pid);
+    e->set_tty(item.tty);
+    e->set_attached(item.attached);
+    e->set_detached(item.detached);
+    e->set_exited(item.exited);
+    e->set_code(item.code);
+    e->set_signal(item.signal);
+  }
+}
+
+void fill(v1::Envelope& to, const node_status_reply& from) {
+  auto* out = to.mutable_node_status_reply();
+  out->set_node(from.node);
+  out->set_version(from.version);
+  out->set_started_ms(from.started_ms);
+  out->set_runtime(from.runtime);
+  out->set_cgroups(from.cgroups);
+  out->set_store(from.store);
+  out->set_cpus_total(from.cpus_total);
+  out->set_cpus_reserved(from.cpus_reserved);
+  out->set_memory_mb_total(from.memory_mb_total);
+  out->set_memory_mb_reserved(from.memory_mb_reserved);
+  out->set_disk_gb_total(from.disk_gb_total);
+  out->set_disk_gb_reserved(from.disk_gb_reserved);
+  out->mutable_by_state()->insert(from.by_state.begin(), from.by_state.end());
+}
+
+get_reply read_get_reply(const v1::GetReply& from) {
+  get_reply out;
+  out.sandbox = read_info(from.sandbox());
+  out.execs = from.execs();
+  if (from.has_stats()) {
+    const auto& s = from.stats();
+    host_stats stats;
+    stats.cpu_seconds = s.cpu_seconds();
+    stats.cpu_throttled_seconds = s.cpu_throttled_seconds();
+    stats.memory_bytes = s.memory_bytes();
+    stats.memory_limit_bytes = s.memory_limit_bytes();
+    stats.memory_peak_bytes = s.memory_peak_bytes();
+    stats.oom_kills = s.oom_kills();
+    stats.pids = s.pids();
+    stats.pids_limit = s.pids_limit();
+    stats.pids_refused = s.pids_refused();
+    stats.disk_bytes = s.disk_bytes();
+    stats.disk_limit_bytes = s.disk_limit_bytes();
+    out.stats = stats;
+  }
+  if (from.has_metrics()) {
+    const auto& m = from.metrics();
+    agent_metrics sample;
+    sample.cpu_percent = m.cpu_percent();
+    sample.cpu_seconds = m.cpu_seconds();
+    sample.memory_used_bytes = m.memory_used_bytes();
+    sample.memory_total_bytes = m.memory_total_bytes();
+    sample.disk_used_bytes = m.disk_used_bytes();
+    sample.disk_total_bytes = m.disk_total_bytes();
+    sample.processes = m.processes();
+    if (m.has_network_receive_bytes())
+      sample.network_receive_bytes = m.network_receive_bytes();
+    if (m.has_network_transmit_bytes())
+      sample.network_transmit_bytes = m.network_transmit_bytes();
+    out.metrics = sample;
+  }
+  return out;
+}
+
+node_status_reply read_status(const v1::NodeStatusReply& from) {
+  node_status_reply out;
+  out.node = from.node();
+  out.version = from.version();
+  out.started_ms = from.started_ms();
+  out.runtime = from.runtime();
+  out.cgroups = from.cgroups();
+  out.store = from.store();
+  out.cpus_total = from.cpus_total();
+  out.cpus_reserved = from.cpus_reserved();
+  out.memory_mb_total = from.memory_mb_total();
+  out.memory_mb_reserved = from.memory_mb_reserved();
+  out.disk_gb_total = from.disk_gb_total();
+  out.disk_gb_reserved = from.disk_gb_reserved();
+  for (const auto& [state, count] : from.by_state())
+    out.by_state[state] = count;
+  return out;
+}
+
+} // namespace
+
+void fill_reply(v1::Envelope& to, const reply_body& body) {
+  std::visit(overloaded{
+                 [&](const hello_reply& b) {
+                   auto* out = to.mutable_hello_reply();
+                   out->set_protocol(static_cast<std::uint32_t>(b.protocol));
+                   out->set_version(b.version);
+                   out->set_node(b.node);
+                   out->set_caller(b.caller);
+                 },
+                 [&](const up_progress& b) {
+                   to.mutable_up_progress()->set_step(b.step);
+                 },
+                 [&](const up_reply& b) {
+                   fill(to.mutable_up_reply()->mutable_sandbox(), b.sandbox);
+                 },
+                 [&](const list_reply& b) {
+                   auto* out = to.mutable_list_reply();
+                   for (const auto& sandbox : b.sandboxes)
+                     fill(out->add_sandboxes(), sandbox);
+                 },
+                 [&](const exec_started& b) {
+                   auto* out = to.mutable_exec_started();
+                   out->set_sandbox(b.sandbox);
+                   out->set_pid(b.pid);
+                   out->set_created(b.created);
+                 },
+                 [&](const exec_exit& b) {
+                   auto* out = to.mutable_exec_exit();
+                   out->set_code(b.code);
+                   out->set_signal(b.signal);
+                   out->set_reason(b.reason);
+                 },
+                 [&](const destroy_reply& b) {
+                   to.mutable_destroy_reply()->set_id(b.id);
+                   to.mutable_destroy_reply()->set_was_there(b.was_there);
+                 },
+                 [&](const log_chunk& b) {
+                   to.mutable_log_chunk()->set_bytes(b.bytes);
+                   to.mutable_log_chunk()->set_last(b.last);
+                 },
+                 [&](const why_reply& b) {
+                   auto* out = to.mutable_why_reply();
+                   out->set_id(b.id);
+                   for (const auto& item : b.causes)
+                     fill(out->add_causes(), item);
+                 },
+                 [&](const audit_reply& b) {
+                   auto* out = to.mutable_audit_reply();
+                   for (const auto& row : b.rows) {
+                     auto* r = out->add_rows();
+                     r->set_kind(row.kind);
+                     r->set_name(row.name);
+                     r->set_sandbox(row.sandbox);
+                     r->set_verdict(row.verdict);
+                   }
+                 },
+                 [&](const state_reply& b) {
+                   auto* out = to.mutable_state_reply();
+                   fill(out->mutable_sandbox(), b.sandbox);
+                   out->set_changed(b.changed);
+                 },
+                 [&](const kill_reply& b) {
+                   to.mutable_kill_reply()->set_exec(b.exec);
+                 },
+                 [&](const events_reply& b) {
+                   auto* out = to.mutable_events_reply();
+                   for (const auto& item : b.events) {
+                     auto* e = out->add_events();
+                     e->set_sandbox(item.sandbox);
+                     e->set_name(item.name);
+                     fill(e->mutable_cause(), item.what);
+                   }
+                   out->set_last(b.last);
+                 },
+                 [&](const shutdown_reply& b) {
+                   to.mutable_shutdown_reply()->set_destroyed(b.destroyed);
+                 },
+                 [&](const error_reply& b) {
+                   auto* out = to.mutable_error();
+                   out->set_code(std::string{to_string(b.why.code)});
+                   out->set_message(b.why.message);
+                   out->set_hint(b.why.hint);
+                   out->set_sandbox(b.sandbox);
+                   out->set_node(b.node);
+                 },
+                 [&](const auto& b) { fill(to, b); },
+             },
+             body);
+}
+
+result<reply_body> read_reply_body(v1::Envelope& from) {
+  switch (from.body_case()) {
+  case v1::Envelope::kError: {
+    const auto& e = from.error();
+    return reply_body{
+        error_reply{{ec_from_string(e.code()), e.message(), e.hint()},
+                    e.sandbox(),
+                    e.node()}};
+  }
+  case v1::Envelope::kHelloReply: {
+    const auto& h = from.hello_reply();
+    return reply_body{hello_reply{static_cast<int>(h.protocol()), h.version(),
+                                  h.node(), h.caller()}};
+  }
+  case v1::Envelope::kUpProgress:
+    return reply_body{up_progress{from.up_progress().step()}};
+  case v1::Envelope::kUpReply:
+    return reply_body{up_reply{read_info(from.up_reply().sandbox())}};
+  case v1::Envelope::kListReply: {
+    list_reply out;
+    for (const auto& sandbox : from.list_reply().sandboxes())
+      out.sandboxes.push_back(read_info(sandbox));
+    return reply_body{std::move(out)};
+  }
+  case v1::Envelope::kGetReply:
+    return reply_body{read_get_reply(from.get_reply())};
+  case v1::Envelope::kExecStarted: {
+    const auto& s = from.exec_started();
+    return reply_body{exec_started{s.sandbox(), s.pid(), s.created()}};
+  }
+  case v1::Envelope::kExecExit: {
+    const auto& e = from.exec_exit();
+    return reply_body{exec_exit{e.code(), e.signal(), e.reason()}};
+  }
+  case v1::Envelope::kDestroyReply:
+    return reply_body{destroy_reply{from.destroy_reply().id(),
+                                    from.destroy_reply().was_there()}};
+  case v1::Envelope::kLogChunk:
+    return reply_body{
+        log_chunk{std::move(*from.mutable_log_chunk()->mutable_bytes()),
+                  from.log_chunk().last()}};
+  case v1::Envelope::kWhyReply: {
+    why_reply out{from.why_reply().id(), {}};
+    for (const auto& item : from.why_reply().causes())
+      out.causes.push_back(read_cause(item));
+    return reply_body{std::move(out)};
+  }
+  case v1::Envelope::kNodeStatusReply:
+    return reply_body{read_status(from.node_status_reply())};
+  case v1::Envelope::kAuditReply: {
+    audit_reply out;
+    for (const auto& row : from.audit_reply().rows())
+      out.rows.push_back(
+          {row.kind(), row.name(), row.sandbox(), row.verdict()});
+    return reply_body{std::move(out)};
+  }
+  case v1::Envelope::kStateReply:
+    return reply_body{state_reply{read_info(from.state_reply().sandbox()),
+                                  from.state_reply().changed()}};
+  case v1::Envelope::kPsReply: {
+    ps_reply out{from.ps_reply().id(), {}};
+    for (const auto& e : from.ps_reply().execs())
+      out.execs.push_back({e.exec(), e.command(), e.caller(), e.started_ms(),
+                           e.pid(), e.tty(), e.attached(), e.detached(),
+                           e.exited(), e.code(), e.signal()});
+    return reply_body{std::move(out)};
+  }
+  case v1::Envelope::kKillReply:
+    return reply_body{kill_reply{from.kill_reply().exec()}};
+  case v1::Envelope::kEventsReply: {
+    events_reply out;
+    for (const auto& e : from.events_reply().events())
+      out.events.push_back({e.sandbox(), e.name(), read_cause(e.cause())});
+    out.last = from.events_reply().last();
+    return reply_body{std::move(out)};
+  }
+  case v1::Envelope::kShutdownReply:
+    return reply_body{shutdown_reply{from.shutdown_reply().destroyed()}};
+  default:
+    return read_stream<reply_body>(from);
+  }
+}
+
+} // namespace caged::api::wire

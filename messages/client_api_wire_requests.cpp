@@ -1,0 +1,274 @@
+#include <algorithm>
+
+#include "messages/client_api_wire_detail.hpp"
+#include "messages/text.hpp"
+
+// Requests, to and from the wire. What a client sends is checked here.
+namespace caged::api::wire {
+
+namespace {
+
+using wire::fill; // more of them follow, which must not hide these
+
+void fill(v1::Envelope& to, const exec& from) {
+  auto* out = to.mutable_exec();
+  out->set_sandbox(from.sandbox);
+  for (const auto& arg : from.argv)
+    out->add_argv(arg);
+  out->set_login(from.login);
+  out->set_cwd(from.cwd);
+  out->mutable_env()->insert(from.env.begin(), from.env.end());
+  out->set_user(from.user);
+  out->set_tty(from.tty);
+  out->set_rows(from.rows);
+  out->set_cols(from.cols);
+  out->set_wants_stdin(from.wants_stdin);
+  out->set_timeout_ms(static_cast<std::uint64_t>(from.timeout.count()));
+  out->set_stdout_offset(from.stdout_offset);
+  out->set_stderr_offset(from.stderr_offset);
+  out->set_stdout_credit(from.stdout_credit);
+  out->set_stderr_credit(from.stderr_credit);
+  out->set_detach(from.detach);
+  out->set_attach_only(from.attach_only);
+  out->set_resume(from.resume);
+}
+
+constexpr std::size_t reference_max = 255;
+
+result<void> check_reference(const std::string& reference) {
+  if (reference.empty())
+    return fail(ec::bad_request, "no sandbox is named",
+                "name one by id, name or unique prefix");
+  if (reference.size() > reference_max)
+    return too_long("the sandbox's name", reference.size(), reference_max);
+  return {};
+}
+
+bool has_nul(const std::string& text) {
+  return text.find('\0') != std::string::npos;
+}
+
+result<exec> read_exec(const v1::Exec& from) {
+  exec out;
+  out.sandbox = from.sandbox();
+  if (auto good = check_reference(out.sandbox); !good)
+    return tl::unexpected<failure>(good.error());
+  out.argv.assign(from.argv().begin(), from.argv().end());
+  out.login = from.login();
+  out.detach = from.detach();
+  out.attach_only = from.attach_only();
+  out.resume = from.resume();
+  if (out.argv.empty() && !out.login && !out.attach_only)
+    return fail(ec::bad_request, "no command is given",
+                "put it behind --: caged exec ID -- ls -l");
+  if (out.argv.size() > limits::argv_max)
+    return fail(ec::too_large, "the command has "
+                                   + std::to_string(out.argv.size())
+                                   + " arguments; the most is "
+                                   + std::to_string(limits::argv_max));
+  std::size_t bytes = 0;
+  for (const auto& arg : out.argv) {
+    bytes += arg.size() + 1;
+    if (has_nul(arg))
+      return fail(ec::bad_request, "an argument contains a NUL byte");
+  }
+  if (bytes > limits::argv_bytes_max)
+    return too_long("the command", bytes, limits::argv_bytes_max);
+  out.cwd = from.cwd();
+  out.env = read_map(from.env());
+  out.user = from.user();
+  if (out.cwd.size() > 4096 || out.user.size() > 256 || has_nul(out.cwd)
+      || has_nul(out.user))
+    return fail(ec::bad_request, "the working directory or user is no valid "
+                                 "text");
+  if (out.env.size() > limits::env_max)
+    return fail(ec::too_large, "the environment has "
+                                   + std::to_string(out.env.size())
+                                   + " variables; the most is "
+                                   + std::to_string(limits::env_max));
+  bytes = 0;
+  for (const auto& [key, value] : out.env) {
+    bytes += key.size() + value.size() + 2;
+    if (key.empty() || key.find('=') != std::string::npos || has_nul(key)
+        || has_nul(value))
+      return fail(ec::bad_request,
+                  caged::quoted(key) + " is no name of a variable");
+  }
+  if (bytes > limits::env_bytes_max)
+    return too_long("the environment", bytes, limits::env_bytes_max);
+  out.tty = from.tty();
+  auto size = [](std::uint32_t value) {
+    return static_cast<std::uint16_t>(std::clamp(value, 1u, 10000u));
+  };
+  out.rows = size(from.rows());
+  out.cols = size(from.cols());
+  out.wants_stdin = from.wants_stdin();
+  constexpr std::uint64_t longest = 1000ULL * 3600 * 24 * 365;
+  out.timeout = std::chrono::milliseconds(std::min(from.timeout_ms(), longest));
+  out.stdout_offset = from.stdout_offset();
+  out.stderr_offset = from.stderr_offset();
+  out.stdout_credit = from.stdout_credit();
+  out.stderr_credit = from.stderr_credit();
+  for (auto [offset, credit] :
+       {std::pair{out.stdout_offset, out.stdout_credit},
+        std::pair{out.stderr_offset, out.stderr_credit}})
+    if (credit > offset && credit - offset > limits::window_max)
+      return too_long("the window", credit - offset, limits::window_max);
+  return out;
+}
+
+} // namespace
+
+void fill_request(v1::Envelope& to, const request_body& body) {
+  std::visit(
+      overloaded{
+          [&](const hello& b) { to.mutable_hello()->set_client(b.client); },
+          [&](const up& b) { fill(to.mutable_up()->mutable_spec(), b.spec); },
+          [&](const list& b) {
+            to.mutable_list()->set_all_owners(b.all_owners);
+            to.mutable_list()->set_destroyed(b.destroyed);
+            to.mutable_list()->mutable_labels()->insert(b.labels.begin(),
+                                                        b.labels.end());
+          },
+          [&](const get& b) { to.mutable_get()->set_sandbox(b.sandbox); },
+          [&](const destroy& b) {
+            to.mutable_destroy()->set_sandbox(b.sandbox);
+          },
+          [&](const logs& b) {
+            to.mutable_logs()->set_sandbox(b.sandbox);
+            to.mutable_logs()->set_source(b.source);
+          },
+          [&](const why& b) { to.mutable_why()->set_sandbox(b.sandbox); },
+          [&](const node_status&) { to.mutable_node_status(); },
+          [&](const node_audit& b) { to.mutable_node_audit()->set_fix(b.fix); },
+          [&](const pause& b) { to.mutable_pause()->set_sandbox(b.sandbox); },
+          [&](const resume& b) { to.mutable_resume()->set_sandbox(b.sandbox); },
+          [&](const ps& b) { to.mutable_ps()->set_sandbox(b.sandbox); },
+          [&](const kill& b) {
+            to.mutable_kill()->set_sandbox(b.sandbox);
+            to.mutable_kill()->set_exec(b.exec);
+            to.mutable_kill()->set_signal(b.signal);
+          },
+          [&](const events& b) {
+            to.mutable_events()->set_sandbox(b.sandbox);
+            to.mutable_events()->set_follow(b.follow);
+            to.mutable_events()->set_since_ms(b.since_ms);
+          },
+          [&](const dial& b) {
+            to.mutable_dial()->set_sandbox(b.sandbox);
+            to.mutable_dial()->set_port(b.port);
+            to.mutable_dial()->set_credit(b.credit);
+            to.mutable_dial()->set_resume(b.resume);
+          },
+          [&](const node_shutdown& b) {
+            to.mutable_node_shutdown()->set_destroy_all(b.destroy_all);
+          },
+          [&](const exec_signal& b) {
+            to.mutable_signal()->set_number(b.number);
+          },
+          [&](const exec_resize& b) {
+            to.mutable_resize()->set_rows(b.rows);
+            to.mutable_resize()->set_cols(b.cols);
+          },
+          [&](const auto& b) { fill(to, b); },
+      },
+      body);
+}
+
+result<request_body> read_request_body(v1::Envelope& from) {
+  auto named = [](auto body) -> result<request_body> {
+    if (auto good = check_reference(body.sandbox); !good)
+      return tl::unexpected<failure>(good.error());
+    return request_body{std::move(body)};
+  };
+  switch (from.body_case()) {
+  case v1::Envelope::kHello:
+    return request_body{hello{escape_text(from.hello().client(), 64)}};
+  case v1::Envelope::kUp: {
+    up out{read_spec(from.up().spec())};
+    if (from.up().spec().network() < 1 || from.up().spec().network() > 3)
+      return fail(ec::bad_request, "the network mode is unknown");
+    if (auto good = validate(out.spec); !good)
+      return tl::unexpected<failure>(good.error());
+    return request_body{std::move(out)};
+  }
+  case v1::Envelope::kList: {
+    if (static_cast<std::size_t>(from.list().labels().size())
+        > limits::labels_max)
+      return fail(ec::too_large, "too many labels");
+    return request_body{list{from.list().all_owners(), from.list().destroyed(),
+                             read_map(from.list().labels())}};
+  }
+  case v1::Envelope::kGet:
+    return named(get{from.get().sandbox()});
+  case v1::Envelope::kExec: {
+    auto out = read_exec(from.exec());
+    if (!out)
+      return tl::unexpected<failure>(out.error());
+    return request_body{std::move(*out)};
+  }
+  case v1::Envelope::kDestroy:
+    return named(destroy{from.destroy().sandbox()});
+  case v1::Envelope::kLogs:
+    return named(logs{from.logs().sandbox(), from.logs().source()});
+  case v1::Envelope::kWhy:
+    return named(why{from.why().sandbox()});
+  case v1::Envelope::kNodeStatus:
+    return request_body{node_status{}};
+  case v1::Envelope::kNodeAudit:
+    return request_body{node_audit{from.node_audit().fix()}};
+  case v1::Envelope::kPause:
+    return named(pause{from.pause().sandbox()});
+  case v1::Envelope::kResume:
+    return named(resume{from.resume().sandbox()});
+  case v1::Envelope::kPs:
+    return named(ps{from.ps().sandbox()});
+  case v1::Envelope::kKill: {
+    const auto& k = from.kill();
+    if (k.signal() < 1 || k.signal() > 64)
+      return fail(ec::bad_request,
+                  "there is no signal " + std::to_string(k.signal()));
+    if (k.exec().empty() || k.exec().size() > reference_max)
+      return fail(ec::bad_request, "no exec is named",
+                  "caged ps SANDBOX shows them");
+    return named(kill{k.sandbox(), k.exec(), k.signal()});
+  }
+  case v1::Envelope::kEvents:
+    if (from.events().sandbox().size() > reference_max)
+      return too_long("the sandbox's name", from.events().sandbox().size(),
+                      reference_max);
+    return request_body{events{from.events().sandbox(), from.events().follow(),
+                               from.events().since_ms()}};
+  case v1::Envelope::kDial: {
+    const auto& d = from.dial();
+    if (d.port() < 1 || d.port() > 65535)
+      return fail(ec::bad_request, "port " + std::to_string(d.port())
+                                       + " is not between 1 and 65535");
+    if (d.credit() > limits::window_max)
+      return too_long("the window", d.credit(), limits::window_max);
+    return named(dial{d.sandbox(), static_cast<std::uint16_t>(d.port()),
+                      d.credit(), d.resume()});
+  }
+  case v1::Envelope::kNodeShutdown:
+    return request_body{node_shutdown{from.node_shutdown().destroy_all()}};
+  case v1::Envelope::kSignal:
+    if (from.signal().number() < 1 || from.signal().number() > 64)
+      return fail(ec::bad_request,
+                  "there is no signal "
+                      + std::to_string(from.signal().number()));
+    return request_body{exec_signal{from.signal().number()}};
+  case v1::Envelope::kResize: {
+    if (from.resize().rows() < 1 || from.resize().rows() > 10000
+        || from.resize().cols() < 1 || from.resize().cols() > 10000)
+      return fail(ec::bad_request, "a terminal has 1 to 10000 rows and "
+                                   "columns");
+    return request_body{
+        exec_resize{static_cast<std::uint16_t>(from.resize().rows()),
+                    static_cast<std::uint16_t>(from.resize().cols())}};
+  }
+  default:
+    return read_stream<request_body>(from);
+  }
+}
+
+} // namespace caged::api::wire

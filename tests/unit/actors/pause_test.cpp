@@ -1,0 +1,175 @@
+#include <catch2/catch.hpp>
+
+#include "fakes.hpp"
+
+using namespace caged;
+using namespace std::chrono_literals;
+using fakes::node;
+
+namespace {
+
+/// Time passes, and the agent is alive all the while.
+void live(node& n, std::chrono::seconds span) {
+  for (auto t = 0s; t < span; t += 5s) {
+    for (auto& agent : n.agents->dialled)
+      if (!agent->closed)
+        agent->say("heartbeat", std::nullopt, {{"sequence", 1}});
+    n.pass(std::min<std::chrono::seconds>(5s, span - t));
+  }
+}
+
+std::string up(node& n, std::chrono::milliseconds idle,
+               std::chrono::milliseconds ttl = 0ms) {
+  api::up what;
+  what.spec.idle_timeout = idle;
+  what.spec.ttl = ttl;
+  auto id = n.ask(what);
+  return n.answers<api::up_reply>(id).at(0).sandbox.id;
+}
+
+api::exec exec_in(const std::string& id, bool resume = false) {
+  api::exec what;
+  what.sandbox = id;
+  what.argv = {"true"};
+  what.resume = resume;
+  return what;
+}
+
+} // namespace
+
+TEST_CASE("a paused sandbox is frozen, refuses execs and comes back") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox();
+  auto paused = n.ask(api::pause{id});
+  REQUIRE(n.answers<api::state_reply>(paused).size() == 1);
+  CHECK(n.answers<api::state_reply>(paused)[0].changed);
+  CHECK(n.state_of(id) == phase::paused);
+  CHECK(n.driver->frozen.count(id) == 1);
+  CHECK_FALSE(n.answers<api::state_reply>(n.ask(api::pause{id})).at(0).changed);
+  auto refused = n.error_of(n.ask(exec_in(id)));
+  CHECK(refused.code == ec::wrong_state);
+  CHECK(refused.hint.find("caged resume " + id) != std::string::npos);
+  // Nothing is expected of a frozen agent.
+  n.pass(1h);
+  CHECK(n.state_of(id) == phase::paused);
+  auto resumed = n.ask(api::resume{id});
+  CHECK(n.answers<api::state_reply>(resumed).at(0).changed);
+  CHECK(n.state_of(id) == phase::running);
+  CHECK(n.driver->frozen.empty());
+  CHECK(n.answers<api::exec_started>(n.ask(exec_in(id))).size() == 1);
+  // And its silence counts again.
+  n.pass(16s);
+  CHECK(n.state_of(id) == phase::unhealthy);
+}
+
+TEST_CASE("an exec with --resume thaws the sandbox first") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox();
+  n.ask(api::pause{id});
+  CHECK(n.answers<api::exec_started>(n.ask(exec_in(id, true))).size() == 1);
+  CHECK(n.state_of(id) == phase::running);
+}
+
+TEST_CASE("a freezer that fails leaves the sandbox running, with the cause") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox();
+  n.driver->refuse_pause = true;
+  auto asked = n.ask(api::pause{id});
+  CHECK(n.error_of(asked).message.find("freezer") != std::string::npos);
+  CHECK(n.state_of(id) == phase::running);
+  CHECK(n.answers<api::exec_started>(n.ask(exec_in(id))).size() == 1);
+}
+
+TEST_CASE("a pause that cannot be recorded does not happen") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox();
+  n.journal->broken = true;
+  CHECK(n.error_of(n.ask(api::pause{id})).code == ec::io);
+  n.journal->broken = false;
+  CHECK(n.driver->frozen.empty());
+  CHECK(n.answers<api::exec_started>(n.ask(exec_in(id))).size() == 1);
+}
+
+TEST_CASE("a paused sandbox stays paused over a restart and can be destroyed") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox();
+  n.ask(api::pause{id});
+  n.halt();
+  n.driver->frozen.clear(); // the daemon died before the freezer was asked
+  auto dialled = n.agents->dialled.size();
+  n.boot();
+  CHECK(n.state_of(id) == phase::paused);
+  CHECK(n.driver->frozen.count(id) == 1);
+  CHECK(n.agents->dialled.size() == dialled); // it would not answer
+  n.ask(api::resume{id});
+  CHECK(n.state_of(id) == phase::running);
+  CHECK(n.agents->dialled.size() == dialled + 1);
+  n.ask(api::pause{id});
+  n.ask(api::destroy{id});
+  CHECK(n.state_of(id) == phase::destroyed);
+}
+
+TEST_CASE("an idle sandbox is paused, a busy one never") {
+  node n;
+  n.boot();
+  auto id = up(n, 60s);
+  live(n, 59s);
+  CHECK(n.state_of(id) == phase::running);
+  auto exec = n.ask(exec_in(id));
+  live(n, 10min);
+  CHECK(n.state_of(id) == phase::running);
+  n.agents->last().say("exit", std::nullopt,
+                       {{"exec", exec}, {"code", 0}, {"reason", "exited"}});
+  n.run();
+  n.ask(api::stream_ack{api::channel::exit, 0}, "uid:0", "r1", exec);
+  live(n, 59s);
+  CHECK(n.state_of(id) == phase::running);
+  live(n, 2s);
+  CHECK(n.state_of(id) == phase::paused);
+  auto causes = n.journal->history[id];
+  CHECK(causes.back().who == "idle timeout");
+  CHECK(causes.back().text.find("1m") != std::string::npos);
+}
+
+TEST_CASE("an idle timeout of 0 never pauses") {
+  node n;
+  n.boot();
+  auto id = up(n, 0ms);
+  live(n, 2h);
+  CHECK(n.state_of(id) == phase::running);
+}
+
+TEST_CASE("idleness and time to live go on over a restart") {
+  node n;
+  n.boot();
+  auto idle = up(n, 60s);
+  auto mortal = up(n, 0ms, 100s);
+  live(n, 40s);
+  n.halt();
+  n.boot();
+  live(n, 25s);
+  CHECK(n.state_of(idle) == phase::paused); // 65 s in all
+  CHECK(n.state_of(mortal) == phase::running);
+  live(n, 40s);
+  CHECK(n.state_of(mortal) == phase::destroyed);
+  CHECK(n.journal->history[mortal].back().who == "time to live");
+}
+
+TEST_CASE("no change of the date moves the time to live") {
+  node n;
+  n.boot();
+  auto id = up(n, 0ms, 100s);
+  n.halt();
+  // As if the clock had been set forward by a day while the node was away.
+  n.journal->records[id].created_ms -= 24 * 3600 * 1000;
+  n.boot();
+  live(n, 90s);
+  CHECK(n.state_of(id) == phase::running);
+  live(n, 15s);
+  CHECK(n.state_of(id) == phase::destroyed);
+}
