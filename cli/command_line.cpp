@@ -5,6 +5,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/app_tree.hpp"
+#include "cli/completion.hpp"
 #include "cli/endpoint.hpp"
 #include "cli/verbs.hpp"
 
@@ -16,7 +18,7 @@ constexpr int exit_usage = 2;
 
 /// The program's flags, and what the chosen verb does.
 struct command_line {
-  CLI::App app{"caged: sandboxes for AI coding agents"};
+  CLI::App app{"caged: sandboxes for AI coding agents", "caged"};
   common_options common;
   std::string as = "table";
   up_options up;
@@ -24,6 +26,7 @@ struct command_line {
   list_options list;
   destroy_options destroy;
   std::string sandbox, user, source = "init";
+  std::string shell, what; ///< of completion, of the hidden verbs
   bool destroy_all = false;
   bool runs_command = false;
   std::function<result<int>()> verb;
@@ -40,7 +43,14 @@ private:
   void add_list_and_destroy();
   void add_views();
   void add_node();
+  void add_for_shells();
 };
+
+/// Says what a value may be, for help and completion; the verb itself refuses
+/// others, with a better sentence.
+CLI::Validator choices(const std::string& all) {
+  return CLI::Validator{"{" + all + "}"};
+}
 
 CLI::App* command_line::add(CLI::App& to, const std::string& name,
                             const std::string& says,
@@ -55,6 +65,7 @@ CLI::App* command_line::add(CLI::App& to, const std::string& name,
 
 void command_line::add_reference(CLI::App* to) {
   to->add_option("sandbox", sandbox, "id, name or unique prefix of either")
+      ->type_name("SANDBOX")
       ->required();
 }
 
@@ -84,6 +95,7 @@ void command_line::add_up() {
       ->allow_extra_args(false);
   sub->add_option("--env-file", up.env_files,
                   "file of KEY=VALUE lines; several")
+      ->type_name("FILE")
       ->allow_extra_args(false);
   sub->add_option("-n,--name", up.spec.name,
                   "unique among yours: a-z, 0-9 and - (default: none)");
@@ -92,11 +104,14 @@ void command_line::add_up() {
   sub->add_option("-w,--workdir", up.spec.workdir, "where commands start")
       ->capture_default_str();
   sub->add_option("--init-script", up.init_script,
-                  "file that /bin/sh runs in the new sandbox (default: none)");
-  sub->add_option("--network", up.network, "none, full or allowlist")
-      ->capture_default_str();
-  sub->add_option("--runtime", up.spec.runtime, "driver: oci or fake")
-      ->capture_default_str();
+                  "file that /bin/sh runs in the new sandbox (default: none)")
+      ->type_name("FILE");
+  sub->add_option("--network", up.network, "what it may reach")
+      ->capture_default_str()
+      ->check(choices("none,full,allowlist"));
+  sub->add_option("--runtime", up.spec.runtime, "driver")
+      ->capture_default_str()
+      ->check(choices("oci,fake"));
   sub->add_option("command", up.command,
                   "behind --: run this, its exit code is caged's");
 }
@@ -115,6 +130,7 @@ void command_line::add_exec() {
       "when its time\nwas up, 125 when caged failed, 126 and 127 "
       "as from a shell.");
   sub->add_option("sandbox", exec.sandbox, "id, name or unique prefix")
+      ->type_name("SANDBOX")
       ->required();
   sub->add_option("command", exec.command, "the command, behind --");
   sub->add_flag("-t,--tty", exec.tty, "give it a terminal (default: no)");
@@ -125,6 +141,7 @@ void command_line::add_exec() {
   sub->add_option("-e,--env", exec.env, "KEY=VALUE or KEY; several")
       ->allow_extra_args(false);
   sub->add_option("--env-file", exec.env_files, "file of KEY=VALUE lines")
+      ->type_name("FILE")
       ->allow_extra_args(false);
   sub->add_option("-w,--workdir", exec.workdir,
                   "where it starts (default: the sandbox's)");
@@ -161,7 +178,8 @@ void command_line::add_list_and_destroy() {
       "  caged destroy web cage-1a2b3c4d\n"
       "  caged rm --all --force");
   sub->alias("rm");
-  sub->add_option("sandboxes", destroy.sandboxes, "ids, names or prefixes");
+  sub->add_option("sandboxes", destroy.sandboxes, "ids, names or prefixes")
+      ->type_name("SANDBOX");
   sub->add_flag("-a,--all", destroy.all, "every sandbox");
   sub->add_flag("-f,--force", destroy.force, "do not ask");
 }
@@ -203,6 +221,28 @@ void command_line::add_node() {
       ->add_flag("--destroy-all", destroy_all, "destroy every sandbox first");
 }
 
+void command_line::add_for_shells() {
+  add(
+      app, "completion", "print a script with which a shell completes caged",
+      [this]() -> result<int> {
+        std::cout << completion_script(describe(app), shell);
+        return 0;
+      },
+      "  source <(caged completion bash)\n"
+      "  caged completion zsh > \"${fpath[1]}/_caged\"\n"
+      "  caged completion fish > ~/.config/fish/completions/caged.fish")
+      ->add_option("shell", shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  auto* sub = add(
+      app, "__complete", "candidates for those scripts",
+      [this] { return run_complete(common); }, "");
+  sub->group("");
+  sub->add_option("what", what, "sandboxes")
+      ->required()
+      ->check(CLI::IsMember({"sandboxes"}));
+}
+
 command_line::command_line() {
   app.require_subcommand(1);
   app.fallthrough(); // --format and --endpoint behind the verb, too
@@ -215,15 +255,16 @@ command_line::command_line() {
   app.add_option("--endpoint", common.endpoint, "where the node listens")
       ->envname("CAGED_ENDPOINT")
       ->capture_default_str();
-  app.add_option("--format", as, "table or json")
+  app.add_option("--format", as, "how to show answers")
       ->capture_default_str()
-      ->check(CLI::IsMember({"table", "json"}));
+      ->check(CLI::IsMember({"table", "json", "yaml"}));
   add_up();
   add_exec();
   add_connect();
   add_list_and_destroy();
   add_views();
   add_node();
+  add_for_shells();
 }
 
 } // namespace
@@ -235,7 +276,9 @@ int run_command_line(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return line.app.exit(e) == 0 ? 0 : exit_usage;
   }
-  line.common.as = line.as == "json" ? format::json : format::table;
+  line.common.as = line.as == "json"   ? format::json
+                   : line.as == "yaml" ? format::yaml
+                                       : format::table;
   auto code = line.verb();
   return code ? *code : exit_code_of(code.error(), line.runs_command);
 }

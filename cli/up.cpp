@@ -84,8 +84,8 @@ result<int> run_up(const common_options& with, up_options what) {
               << " ended badly\nhint: caged logs " << escape_text(made.id)
               << " shows its output\n";
   if (what.command.empty()) {
-    std::cout << (with.as == format::json ? show(made, with.as)
-                                          : escape_text(made.id) + "\n");
+    std::cout << (with.as == format::table ? escape_text(made.id) + "\n"
+                                           : show(made, with.as));
     return 0;
   }
   // stdout is the command's alone.

@@ -1,0 +1,171 @@
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <filesystem>
+#include <sstream>
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/support/test_node.hpp"
+
+// What makes the command line pleasant: completion, YAML, .caged.yaml, doctor,
+// and documents that cannot fall behind.
+using namespace caged::test;
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+namespace {
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> out;
+  std::istringstream in{text};
+  for (std::string line; std::getline(in, line);)
+    out.push_back(line);
+  return out;
+}
+
+bool offers(const std::vector<std::string>& all, const std::string& one) {
+  return std::find(all.begin(), all.end(), one) != all.end();
+}
+
+process_result plain_caged(std::vector<std::string> args,
+                           const process_options& options = {}) {
+  args.insert(args.begin(), bin_dir() + "/caged");
+  return run(args, options);
+}
+
+/// What bash offers for the last of these words, which are parted as readline
+/// does it.
+std::vector<std::string> bash_completes(std::vector<std::string> words,
+                                        const std::string& endpoint = {}) {
+  process_options with;
+  with.env["PATH"] = bin_dir() + ":/usr/bin:/bin";
+  if (!endpoint.empty())
+    with.env["CAGED_ENDPOINT"] = endpoint;
+  words.insert(words.begin(),
+               {"bash", "--norc", "-c",
+                "source <(caged completion bash) || exit 9; "
+                "COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); _caged; "
+                "printf '%s\\n' \"${COMPREPLY[@]}\"",
+                "bash"});
+  auto got = run(words, with);
+  INFO(got.err);
+  CHECK(got.exit == 0);
+  CHECK(got.err.empty());
+  return lines_of(got.out);
+}
+
+bool installed(const std::string& program) {
+  return run({"sh", "-c", "command -v " + program}).exit == 0;
+}
+
+} // namespace
+
+TEST_CASE("bash completes verbs, flags and choices") {
+  auto verbs = bash_completes({"caged", ""});
+  for (const char* verb : {"up", "exec", "list", "ls", "destroy", "node"})
+    CHECK(offers(verbs, verb));
+  CHECK_FALSE(offers(verbs, "__complete"));
+  CHECK(bash_completes({"caged", "des"})
+        == std::vector<std::string>{"destroy"});
+  CHECK(offers(bash_completes({"caged", "node", "sh"}), "shutdown"));
+  auto flags = bash_completes({"caged", "up", "--"});
+  for (const char* flag : {"--name", "--memory", "--endpoint", "--help"})
+    CHECK(offers(flags, flag));
+  CHECK_FALSE(offers(flags, "--force"));
+  CHECK(offers(bash_completes({"caged", "rm", "--"}), "--force"));
+  CHECK(bash_completes({"caged", "list", "--format", "j"})
+        == std::vector<std::string>{"json"});
+  CHECK(bash_completes({"caged", "--format", "=", "y"})
+        == std::vector<std::string>{"yaml"});
+  CHECK(bash_completes({"caged", "completion", ""})
+        == std::vector<std::string>{"bash", "zsh", "fish"});
+  // A flag's value is no verb.
+  CHECK(offers(bash_completes({"caged", "--format", "json", "li"}), "list"));
+}
+
+TEST_CASE("bash completes files where a file is wanted") {
+  temp_dir dir;
+  write_file(dir / "setup script.sh", "true\n");
+  CHECK(bash_completes({"caged", "up", "--init-script", dir / "set"})
+        == std::vector<std::string>{dir / "setup script.sh"});
+}
+
+TEST_CASE("bash completes ids and names of sandboxes, of the line's endpoint") {
+  test_node node;
+  REQUIRE(node.start());
+  auto id = node.up({"--name", "webshop", "--memory", "128"});
+  REQUIRE_FALSE(id.empty());
+  auto all = bash_completes({"caged", "exec", ""}, node.endpoint());
+  CHECK(offers(all, id));
+  CHECK(offers(all, "webshop"));
+  CHECK(bash_completes({"caged", "rm", "other", "web"}, node.endpoint())
+        == std::vector<std::string>{"webshop"});
+  CHECK(bash_completes({"caged", "exec", "-t", "-w", "/", id.substr(0, 7)},
+                       node.endpoint())
+        == std::vector<std::string>{id});
+  // The command behind the sandbox is none.
+  CHECK_FALSE(offers(
+      bash_completes({"caged", "exec", id, "w"}, node.endpoint()), "webshop"));
+  auto path = node.endpoint().substr(std::string{"ipc:"}.size());
+  CHECK(bash_completes({"caged", "--endpoint", "ipc", ":", path, "why", "web"},
+                       "ipc:///nowhere")
+        == std::vector<std::string>{"webshop"});
+  CHECK(node.clear().empty());
+}
+
+TEST_CASE("completion is silent without a node, and beside one that hangs") {
+  auto none = plain_caged(
+      {"__complete", "sandboxes", "--endpoint", "ipc:///nowhere/at/all"});
+  CHECK(none.exit == 0);
+  CHECK(none.out.empty());
+  CHECK(none.err.empty());
+
+  temp_dir dir;
+  auto path = dir / "mute.sock";
+  sockaddr_un at{};
+  at.sun_family = AF_UNIX;
+  REQUIRE(path.size() < sizeof at.sun_path);
+  std::copy(path.begin(), path.end(), at.sun_path);
+  int mute = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  REQUIRE(mute >= 0);
+  REQUIRE(::bind(mute, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0);
+  REQUIRE(::listen(mute, 8) == 0);
+  auto hangs =
+      plain_caged({"__complete", "sandboxes", "--endpoint", "ipc://" + path});
+  ::close(mute);
+  CHECK(hangs.exit == 0);
+  CHECK(hangs.out.empty());
+  CHECK(hangs.err.empty());
+}
+
+TEST_CASE("the completion scripts of zsh and fish are well-formed") {
+  temp_dir dir;
+  int checked = 0;
+  for (const std::string shell : {"zsh", "fish"}) {
+    auto script = plain_caged({"completion", shell});
+    CHECK(script.exit == 0);
+    CHECK(has(script.out, "sandboxes"));
+    if (!installed(shell)) {
+      std::fprintf(stderr, "not checked: %s is not installed\n", shell.c_str());
+      continue;
+    }
+    write_file(dir / shell, script.out);
+    auto got =
+        run({shell, shell == "zsh" ? "-n" : "--no-execute", dir / shell});
+    INFO(shell << ": " << got.err);
+    CHECK(got.exit == 0);
+    CHECK(got.err.empty());
+    ++checked;
+  }
+  if (checked == 0)
+    skip("neither zsh nor fish is installed");
+}
