@@ -1,14 +1,19 @@
 #include "cli/command_line.hpp"
 
+#include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <iostream>
 
 #include <CLI/CLI.hpp>
+#include <unistd.h>
 
 #include "cli/app_tree.hpp"
 #include "cli/completion.hpp"
 #include "cli/endpoint.hpp"
+#include "cli/project_file.hpp"
 #include "cli/verbs.hpp"
+#include "messages/text.hpp"
 
 namespace caged::cli {
 
@@ -26,6 +31,8 @@ struct command_line {
   list_options list;
   destroy_options destroy;
   std::string sandbox, user, source = "init";
+  std::string config_file;
+  bool no_config = false;
   std::string shell, what; ///< of completion, of the hidden verbs
   bool destroy_all = false;
   bool runs_command = false;
@@ -38,6 +45,7 @@ private:
                 std::function<result<int>()> run, const std::string& footer);
   void add_reference(CLI::App* to);
   void add_up();
+  result<void> read_project();
   void add_exec();
   void add_connect();
   void add_list_and_destroy();
@@ -72,13 +80,20 @@ void command_line::add_reference(CLI::App* to) {
 void command_line::add_up() {
   auto* sub = add(
       app, "up", "create a sandbox, and run a command in it",
-      [this] {
+      [this]() -> result<int> {
+        if (auto read = read_project(); !read)
+          return tl::unexpected<failure>(read.error());
         runs_command = !up.command.empty();
         return run_up(common, std::move(up));
       },
       "  caged up --name web --memory 1g\n"
       "  caged up -e TOKEN --init-script setup.sh\n"
-      "  caged up -- sh -c 'echo hello'");
+      "  caged up -- sh -c 'echo hello'\n"
+      "What flags do not say, .caged.yaml says, in this directory or above, up "
+      "to the\nrepository's root or your home. Its keys are template, runtime, "
+      "cpus, memory,\ndisk, pids, network, env and labels (maps), name, "
+      "workdir, init_script (a script\nin a block of lines, or in one line the "
+      "path of one beside the file), command\n(a list, or text for sh).");
   up.network = "none";
   sub->add_option("-T,--template", up.spec.template_name, "file system to use")
       ->capture_default_str();
@@ -112,8 +127,33 @@ void command_line::add_up() {
   sub->add_option("--runtime", up.spec.runtime, "driver")
       ->capture_default_str()
       ->check(choices("oci,fake"));
+  auto* config = sub->add_option("--config", config_file,
+                                 "instead of the nearest .caged.yaml");
+  config->type_name("FILE");
+  sub->add_flag("--no-config", no_config, "read no .caged.yaml")
+      ->excludes(config);
   sub->add_option("command", up.command,
                   "behind --: run this, its exit code is caged's");
+}
+
+result<void> command_line::read_project() {
+  if (no_config)
+    return {};
+  std::filesystem::path file = config_file;
+  if (file.empty()) {
+    std::error_code error;
+    const char* home = std::getenv("HOME");
+    auto found = find_project_file(std::filesystem::current_path(error),
+                                   home ? home : "");
+    if (!found)
+      return {};
+    file = *found;
+    if (::isatty(STDERR_FILENO) == 1)
+      std::cerr << "settings of " << escape_text(file.string()) << "\n";
+  }
+  const auto* sub = app.get_subcommand("up");
+  return read_project_file(
+      file, up, [&](const std::string& flag) { return sub->count(flag) > 0; });
 }
 
 void command_line::add_exec() {

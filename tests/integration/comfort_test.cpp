@@ -169,3 +169,74 @@ TEST_CASE("the completion scripts of zsh and fish are well-formed") {
   if (checked == 0)
     skip("neither zsh nor fish is installed");
 }
+
+TEST_CASE("yaml and json say the same, and list, get and version know both") {
+  test_node node;
+  REQUIRE(node.start());
+  REQUIRE_FALSE(
+      node.up({"--name", "web", "--memory", "128", "-l", "a=no"}).empty());
+  auto list = node.caged({"list", "--format", "yaml"});
+  CHECK(list.exit == 0);
+  CHECK(has(list.out, "- agent_version: "));
+  CHECK(has(list.out, "  name: web\n"));
+  CHECK(has(list.out, "    a: \"no\"\n"));
+  CHECK(has(node.caged({"get", "web", "--format", "yaml"}).out,
+            "memory_mb: 128\n"));
+  CHECK(has(node.caged({"node", "status", "--format", "yaml"}).out,
+            "by_state:\n"));
+  CHECK(has(plain_caged({"version", "--format", "yaml"}).out, "protocol: "));
+  CHECK(node.caged({"list", "--format", "xml"}).exit == 2);
+  CHECK(node.clear().empty());
+}
+
+TEST_CASE("up reads .caged.yaml of the project, flags win, errors name lines") {
+  test_node node;
+  REQUIRE(node.start());
+  temp_dir dir;
+  fs::create_directories(dir / "repo/.git");
+  fs::create_directories(dir / "repo/deep/down");
+  write_file(dir / "repo/setup.sh", "echo $GREETING > /workspace/made\n");
+  write_file(dir / "repo/.caged.yaml",
+             "memory: 192\ncpus: 1\nname: project\n"
+             "env:\n  GREETING: from the file\n  OTHER: kept\n"
+             "labels: {team: blue}\ninit_script: setup.sh\n");
+  process_options there;
+  there.cwd = dir / "repo/deep/down";
+  auto up =
+      node.caged({"up", "--cpus", "2", "-e", "GREETING=from a flag"}, there);
+  INFO(up.err);
+  REQUIRE(up.exit == 0);
+  auto got =
+      json::parse(node.caged({"get", "project", "--format", "json"}).out);
+  CHECK(got["memory_mb"] == 192);
+  CHECK(got["cpus"] == 2);
+  CHECK(got["labels"]["team"] == "blue");
+  CHECK(node.caged({"exec", "project", "--", "sh", "-c",
+                    "cat /workspace/made; echo $OTHER"})
+            .out
+        == "from a flag\nkept\n");
+
+  // The command of the file, and its exit code.
+  write_file(dir / "job.yaml", "memory: 128\ncommand: echo ran; exit 7\n");
+  auto job = node.caged({"up", "--config", dir / "job.yaml"}, there);
+  CHECK(job.exit == 7);
+  CHECK(job.out == "ran\n");
+  auto other = node.caged(
+      {"up", "--config", dir / "job.yaml", "--", "echo", "flags", "win"},
+      there);
+  CHECK(other.exit == 0);
+  CHECK(other.out == "flags win\n");
+
+  write_file(dir / "repo/.caged.yaml", "memory: 128\ncpu: 1\n");
+  auto bad = node.caged({"up"}, there);
+  CHECK(bad.exit == 1);
+  CHECK(bad.out.empty());
+  CHECK(has(bad.err, ".caged.yaml:2: "));
+  CHECK(has(bad.err, "cpus"));
+  CHECK(node.caged({"up", "--no-config"}, there).exit == 0);
+  CHECK(node.caged({"up", "--config", dir / "absent.yaml"}, there).exit == 1);
+  CHECK(node.caged({"up", "--no-config", "--config", dir / "job.yaml"}, there)
+            .exit
+        == 2);
+  CHECK(node.clear().empty());
+}
