@@ -10,6 +10,7 @@
 
 #include "cli/app_tree.hpp"
 #include "cli/completion.hpp"
+#include "cli/doctor.hpp"
 #include "cli/endpoint.hpp"
 #include "cli/project_file.hpp"
 #include "cli/verbs.hpp"
@@ -31,6 +32,7 @@ struct command_line {
   list_options list;
   destroy_options destroy;
   std::string sandbox, user, source = "init";
+  doctor_options doctor;
   std::string config_file;
   bool no_config = false;
   std::string shell, what; ///< of completion, of the hidden verbs
@@ -51,6 +53,7 @@ private:
   void add_list_and_destroy();
   void add_views();
   void add_node();
+  void add_doctor();
   void add_for_shells();
 };
 
@@ -261,6 +264,21 @@ void command_line::add_node() {
       ->add_flag("--destroy-all", destroy_all, "destroy every sandbox first");
 }
 
+void command_line::add_doctor() {
+  add(
+      app, "doctor", "look whether this host can run caged-node",
+      [this] { return run_doctor(common, doctor); },
+      "  sudo caged doctor\n"
+      "  caged doctor --data-dir /srv/caged --format json\n"
+      "Each line is ok, warn or bad, with what to do. Exit code: 1 when "
+      "something is bad.")
+      ->add_option("--data-dir", doctor.data_dir,
+                   "where the node keeps its "
+                   "files")
+      ->capture_default_str()
+      ->type_name("FILE");
+}
+
 void command_line::add_for_shells() {
   add(
       app, "completion", "print a script with which a shell completes caged",
@@ -304,6 +322,7 @@ command_line::command_line() {
   add_list_and_destroy();
   add_views();
   add_node();
+  add_doctor();
   add_for_shells();
 }
 

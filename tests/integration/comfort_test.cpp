@@ -240,3 +240,27 @@ TEST_CASE("up reads .caged.yaml of the project, flags win, errors name lines") {
         == 2);
   CHECK(node.clear().empty());
 }
+
+TEST_CASE("doctor says of this host what a node that runs here proves") {
+  test_node node;
+  REQUIRE(node.start());
+  auto got =
+      node.caged({"doctor", "--data-dir", node.data_dir(), "--format", "json"});
+  INFO(got.out << got.err);
+  auto said = json::parse(got.out);
+  CHECK(got.exit == (said["bad"] == 0 ? 0 : 1));
+  for (const auto& check : said["checks"]) {
+    INFO(check.dump());
+    CHECK(!check["found"].get<std::string>().empty());
+    // The node runs: what it cannot do without is there.
+    if (check["check"] != "disk" && check["check"] != "group caged")
+      CHECK(check["result"] == "ok");
+  }
+  auto people = node.caged({"doctor", "--data-dir", node.data_dir()});
+  CHECK(has(people.out, "RESULT"));
+  CHECK(has(people.out, "answers at " + node.endpoint()));
+  CHECK(node.caged({"doctor", "--data-dir", "relative"}).exit == 1);
+  auto bad = node.caged({"doctor", "--data-dir", "/proc", "--format", "json"});
+  CHECK(bad.exit == 1);
+  CHECK(json::parse(bad.out)["bad"] > 0);
+}
