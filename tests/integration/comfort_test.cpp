@@ -264,3 +264,50 @@ TEST_CASE("doctor says of this host what a node that runs here proves") {
   CHECK(bad.exit == 1);
   CHECK(json::parse(bad.out)["bad"] > 0);
 }
+
+TEST_CASE("the reference and the manual pages are those of this program") {
+  // build/PRESET/bin
+  auto root = fs::absolute(bin_dir()) / "../../..";
+  if (!fs::exists(root / "ops/docs")) {
+    skip("the programs are not in a build folder of the sources");
+    return;
+  }
+  process_options with;
+  with.env["CAGED_BIN_DIR"] = fs::absolute(bin_dir()).string();
+  auto docs = (root / "ops/docs").string();
+  auto same = run({docs, "--check"}, with);
+  INFO(same.out << same.err);
+  CHECK(same.exit == 0);
+
+  // A copy that fell behind is told.
+  temp_dir dir;
+  fs::create_directories(dir / "ops");
+  fs::create_directories(dir / "docs");
+  fs::copy_file(docs, dir / "ops/docs");
+  fs::copy(root / "docs/man", dir / "docs/man", fs::copy_options::recursive);
+  write_file(dir / "docs/cli.md", read_file(root / "docs/cli.md"));
+  CHECK(run({dir / "ops/docs", "--check"}, with).exit == 0);
+  write_file(dir / "docs/man/caged-gone.1", "old\n");
+  auto stale = run({dir / "ops/docs", "--check"}, with);
+  CHECK(stale.exit == 1);
+  CHECK(has(stale.out, "caged-gone.1"));
+  CHECK(run({dir / "ops/docs"}, with).exit == 0);
+  CHECK_FALSE(fs::exists(dir / "docs/man/caged-gone.1"));
+  CHECK(run({dir / "ops/docs", "--check"}, with).exit == 0);
+  write_file(dir / "docs/cli.md", "old\n");
+  CHECK(run({dir / "ops/docs", "--check"}, with).exit == 1);
+}
+
+TEST_CASE("every verb has a manual page, and hidden ones have none") {
+  auto pages = lines_of(plain_caged({"__docs", "man"}).out);
+  for (const char* page : {"caged", "caged-up", "caged-node-status"})
+    CHECK(offers(pages, page));
+  // caged-node is the daemon's name.
+  CHECK_FALSE(offers(pages, "caged-node"));
+  CHECK_FALSE(offers(pages, "caged-__docs"));
+  auto up = plain_caged({"__docs", "man", "caged-up"});
+  CHECK(up.out.find("\n.TH CAGED-UP 1 ") != std::string::npos);
+  CHECK(has(up.out, "\\-\\-memory"));
+  CHECK(plain_caged({"__docs", "man", "caged-none"}).exit == 1);
+  CHECK_FALSE(has(plain_caged({"--help"}).out, "__docs"));
+}
