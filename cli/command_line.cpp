@@ -1,12 +1,9 @@
 #include "cli/command_line.hpp"
 
-#include <functional>
 #include <iostream>
 
-#include <CLI/CLI.hpp>
-
+#include "cli/command_tree.hpp"
 #include "cli/endpoint.hpp"
-#include "cli/verbs.hpp"
 
 namespace caged::cli {
 
@@ -14,33 +11,7 @@ namespace {
 
 constexpr int exit_usage = 2;
 
-/// The program's flags, and what the chosen verb does.
-struct command_line {
-  CLI::App app{"caged: sandboxes for AI coding agents"};
-  common_options common;
-  std::string as = "table";
-  up_options up;
-  exec_options exec;
-  list_options list;
-  destroy_options destroy;
-  std::string sandbox, user, source = "init";
-  bool destroy_all = false;
-  bool runs_command = false;
-  std::function<result<int>()> verb;
-
-  command_line();
-
-private:
-  CLI::App* add(CLI::App& to, const std::string& name, const std::string& says,
-                std::function<result<int>()> run, const std::string& footer);
-  void add_reference(CLI::App* to);
-  void add_up();
-  void add_exec();
-  void add_connect();
-  void add_list_and_destroy();
-  void add_views();
-  void add_node();
-};
+} // namespace
 
 CLI::App* command_line::add(CLI::App& to, const std::string& name,
                             const std::string& says,
@@ -55,50 +26,8 @@ CLI::App* command_line::add(CLI::App& to, const std::string& name,
 
 void command_line::add_reference(CLI::App* to) {
   to->add_option("sandbox", sandbox, "id, name or unique prefix of either")
+      ->type_name("SANDBOX")
       ->required();
-}
-
-void command_line::add_up() {
-  auto* sub = add(
-      app, "up", "create a sandbox, and run a command in it",
-      [this] {
-        runs_command = !up.command.empty();
-        return run_up(common, std::move(up));
-      },
-      "  caged up --name web --memory 1g\n"
-      "  caged up -e TOKEN --init-script setup.sh\n"
-      "  caged up -- sh -c 'echo hello'");
-  up.network = "none";
-  sub->add_option("-T,--template", up.spec.template_name, "file system to use")
-      ->capture_default_str();
-  sub->add_option("--cpus", up.spec.cpus, "1 to 8")->capture_default_str();
-  sub->add_option("-m,--memory", up.memory,
-                  "MB as 512 or 512m, GB as 1g; 128 MB to 8 GB (default 512)");
-  sub->add_option("--disk", up.disk, "GB as 5 or 5g; 1 to 50 (default 5)");
-  sub->add_option("--pids", up.spec.pids,
-                  "processes and threads, the agent's "
-                  "included")
-      ->capture_default_str();
-  sub->add_option("-e,--env", up.env,
-                  "KEY=VALUE, or KEY to pass on your own; several")
-      ->allow_extra_args(false);
-  sub->add_option("--env-file", up.env_files,
-                  "file of KEY=VALUE lines; several")
-      ->allow_extra_args(false);
-  sub->add_option("-n,--name", up.spec.name,
-                  "unique among yours: a-z, 0-9 and - (default: none)");
-  sub->add_option("-l,--label", up.labels, "KEY=VALUE; several")
-      ->allow_extra_args(false);
-  sub->add_option("-w,--workdir", up.spec.workdir, "where commands start")
-      ->capture_default_str();
-  sub->add_option("--init-script", up.init_script,
-                  "file that /bin/sh runs in the new sandbox (default: none)");
-  sub->add_option("--network", up.network, "none, full or allowlist")
-      ->capture_default_str();
-  sub->add_option("--runtime", up.spec.runtime, "driver: oci or fake")
-      ->capture_default_str();
-  sub->add_option("command", up.command,
-                  "behind --: run this, its exit code is caged's");
 }
 
 void command_line::add_exec() {
@@ -115,6 +44,7 @@ void command_line::add_exec() {
       "when its time\nwas up, 125 when caged failed, 126 and 127 "
       "as from a shell.");
   sub->add_option("sandbox", exec.sandbox, "id, name or unique prefix")
+      ->type_name("SANDBOX")
       ->required();
   sub->add_option("command", exec.command, "the command, behind --");
   sub->add_flag("-t,--tty", exec.tty, "give it a terminal (default: no)");
@@ -125,6 +55,7 @@ void command_line::add_exec() {
   sub->add_option("-e,--env", exec.env, "KEY=VALUE or KEY; several")
       ->allow_extra_args(false);
   sub->add_option("--env-file", exec.env_files, "file of KEY=VALUE lines")
+      ->type_name("FILE")
       ->allow_extra_args(false);
   sub->add_option("-w,--workdir", exec.workdir,
                   "where it starts (default: the sandbox's)");
@@ -161,7 +92,8 @@ void command_line::add_list_and_destroy() {
       "  caged destroy web cage-1a2b3c4d\n"
       "  caged rm --all --force");
   sub->alias("rm");
-  sub->add_option("sandboxes", destroy.sandboxes, "ids, names or prefixes");
+  sub->add_option("sandboxes", destroy.sandboxes, "ids, names or prefixes")
+      ->type_name("SANDBOX");
   sub->add_flag("-a,--all", destroy.all, "every sandbox");
   sub->add_flag("-f,--force", destroy.force, "do not ask");
 }
@@ -215,18 +147,18 @@ command_line::command_line() {
   app.add_option("--endpoint", common.endpoint, "where the node listens")
       ->envname("CAGED_ENDPOINT")
       ->capture_default_str();
-  app.add_option("--format", as, "table or json")
+  app.add_option("--format", as, "how to show answers")
       ->capture_default_str()
-      ->check(CLI::IsMember({"table", "json"}));
+      ->check(CLI::IsMember({"table", "json", "yaml"}));
   add_up();
   add_exec();
   add_connect();
   add_list_and_destroy();
   add_views();
   add_node();
+  add_doctor();
+  add_for_shells();
 }
-
-} // namespace
 
 int run_command_line(int argc, char** argv) {
   command_line line;
@@ -235,7 +167,9 @@ int run_command_line(int argc, char** argv) {
   } catch (const CLI::ParseError& e) {
     return line.app.exit(e) == 0 ? 0 : exit_usage;
   }
-  line.common.as = line.as == "json" ? format::json : format::table;
+  line.common.as = line.as == "json"   ? format::json
+                   : line.as == "yaml" ? format::yaml
+                                       : format::table;
   auto code = line.verb();
   return code ? *code : exit_code_of(code.error(), line.runs_command);
 }

@@ -40,10 +40,12 @@ result<sandbox_spec> make_spec(up_options& what) {
   auto env = collect_env(what.env_files, what.env);
   if (!env)
     return tl::unexpected<failure>(env.error());
+  env->merge(spec.env);
   spec.env = std::move(*env);
   auto labels = parse_labels(what.labels);
   if (!labels)
     return tl::unexpected<failure>(labels.error());
+  labels->merge(spec.labels);
   spec.labels = std::move(*labels);
   if (!what.init_script.empty()) {
     auto script = read_text_file(what.init_script, limits::init_script_max);
@@ -84,8 +86,8 @@ result<int> run_up(const common_options& with, up_options what) {
               << " ended badly\nhint: caged logs " << escape_text(made.id)
               << " shows its output\n";
   if (what.command.empty()) {
-    std::cout << (with.as == format::json ? show(made, with.as)
-                                          : escape_text(made.id) + "\n");
+    std::cout << (with.as == format::table ? escape_text(made.id) + "\n"
+                                           : show(made, with.as));
     return 0;
   }
   // stdout is the command's alone.

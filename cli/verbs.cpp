@@ -7,7 +7,6 @@
 
 #include <unistd.h>
 
-#include "caged_version.hpp"
 #include "cli/endpoint.hpp"
 #include "cli/exec.hpp"
 #include "cli/terminal.hpp"
@@ -211,20 +210,12 @@ result<int> run_shutdown(const common_options& with, bool destroy_all) {
       with.endpoint, api::node_shutdown{destroy_all}, destroy_deadline);
   if (!got)
     return tl::unexpected<failure>(got.error());
-  if (with.as == format::json)
-    std::cout << "{\"destroyed\": " << got->destroyed << "}\n";
-  else
-    std::cout << got->destroyed << " sandboxes destroyed; the node ends\n";
+  std::cout << show(*got, with.as);
   return 0;
 }
 
 result<int> run_version(const common_options& with) {
-  if (with.as == format::json)
-    std::cout << "{\"version\": \"" CAGED_VERSION "\", \"protocol\": "
-              << api::protocol_version << "}\n";
-  else
-    std::cout << "caged " CAGED_VERSION " (protocol " << api::protocol_version
-              << ")\n";
+  std::cout << show_version(with.as);
   return 0;
 }
 

@@ -20,6 +20,8 @@ struct common_options {
 /// a command.
 int exit_code_of(const failure& why, bool runs_command);
 
+/// spec.env, spec.labels and spec.init_script come from .caged.yaml; what the
+/// strings below say is put over them.
 struct up_options {
   sandbox_spec spec;
   std::string memory, disk, network;

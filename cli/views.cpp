@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "caged_version.hpp"
+#include "cli/structured.hpp"
 #include "cli/table.hpp"
 #include "messages/text.hpp"
 
@@ -16,11 +18,6 @@ constexpr double mb = 1024.0 * 1024.0;
 std::string number(double value) {
   auto text = std::to_string(value);
   return text.substr(0, text.find('.') + 2);
-}
-
-/// Text from a sandbox may be no UTF-8: JSON gets U+FFFD.
-std::string dump(const json& value) {
-  return value.dump(2, ' ', false, json::error_handler_t::replace) + "\n";
 }
 
 json to_json(const cause& from) {
@@ -102,11 +99,11 @@ details(const sandbox_info& from) {
 } // namespace
 
 std::string show(const std::vector<sandbox_info>& sandboxes, format as) {
-  if (as == format::json) {
+  if (as != format::table) {
     json out = json::array();
     for (const auto& sandbox : sandboxes)
       out.push_back(to_json(sandbox));
-    return dump(out);
+    return dump(out, as);
   }
   table out{{"ID", "NAME", "STATE", "TEMPLATE", "CPUS", "MEMORY", "DISK",
              "OWNER", "NODE", "AGE"}};
@@ -121,11 +118,12 @@ std::string show(const std::vector<sandbox_info>& sandboxes, format as) {
 }
 
 std::string show(const sandbox_info& sandbox, format as) {
-  return as == format::json ? dump(to_json(sandbox)) : lines(details(sandbox));
+  return as != format::table ? dump(to_json(sandbox), as)
+                             : lines(details(sandbox));
 }
 
 std::string show(const api::get_reply& reply, format as) {
-  if (as == format::json) {
+  if (as != format::table) {
     auto out = to_json(reply.sandbox);
     out["execs"] = reply.execs;
     if (const auto& s = reply.stats)
@@ -153,7 +151,7 @@ std::string show(const api::get_reply& reply, format as) {
       if (m->network_transmit_bytes)
         out["agent"]["network_transmit_bytes"] = *m->network_transmit_bytes;
     }
-    return dump(out);
+    return dump(out, as);
   }
   auto all = details(reply.sandbox);
   all.emplace_back("commands", std::to_string(reply.execs) + " running");
@@ -182,11 +180,11 @@ std::string show(const api::get_reply& reply, format as) {
 }
 
 std::string show(const api::why_reply& reply, format as) {
-  if (as == format::json) {
+  if (as != format::table) {
     json out = {{"id", reply.id}, {"causes", json::array()}};
     for (const auto& item : reply.causes)
       out["causes"].push_back(to_json(item));
-    return dump(out);
+    return dump(out, as);
   }
   table out{{"TIME (UTC)", "STATE", "WHO", "CAUSE"}};
   for (const auto& item : reply.causes)
@@ -196,7 +194,7 @@ std::string show(const api::why_reply& reply, format as) {
 }
 
 std::string show(const api::node_status_reply& r, format as) {
-  if (as == format::json)
+  if (as != format::table)
     return dump({{"node", r.node},
                  {"version", r.version},
                  {"started_ms", r.started_ms},
@@ -209,7 +207,8 @@ std::string show(const api::node_status_reply& r, format as) {
                  {"memory_mb_reserved", r.memory_mb_reserved},
                  {"disk_gb_total", r.disk_gb_total},
                  {"disk_gb_reserved", r.disk_gb_reserved},
-                 {"by_state", r.by_state}});
+                 {"by_state", r.by_state}},
+                as);
   std::string states;
   for (const auto& [state, count] : r.by_state)
     if (count > 0)
@@ -233,19 +232,34 @@ std::string show(const api::node_status_reply& r, format as) {
 }
 
 std::string show(const api::audit_reply& reply, format as) {
-  if (as == format::json) {
+  if (as != format::table) {
     json rows = json::array();
     for (const auto& row : reply.rows)
       rows.push_back({{"kind", row.kind},
                       {"name", row.name},
                       {"sandbox", row.sandbox},
                       {"verdict", row.verdict}});
-    return dump({{"rows", rows}});
+    return dump({{"rows", rows}}, as);
   }
   table out{{"VERDICT", "KIND", "NAME", "SANDBOX"}};
   for (const auto& row : reply.rows)
     out.add({row.verdict, row.kind, row.name, row.sandbox});
   return out.str(stdout_has_colour());
+}
+
+std::string show(const api::shutdown_reply& reply, format as) {
+  if (as != format::table)
+    return dump({{"destroyed", reply.destroyed}}, as);
+  return std::to_string(reply.destroyed)
+         + " sandboxes destroyed; the node ends\n";
+}
+
+std::string show_version(format as) {
+  if (as != format::table)
+    return dump(
+        {{"version", CAGED_VERSION}, {"protocol", api::protocol_version}}, as);
+  return "caged " CAGED_VERSION " (protocol "
+         + std::to_string(api::protocol_version) + ")\n";
 }
 
 } // namespace caged::cli

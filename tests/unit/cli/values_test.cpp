@@ -75,4 +75,5 @@ TEST_CASE("views show no control character of a sandbox") {
                      {{0, phase::running, phase::failed, "agent", "\x1b[2J"}}};
   CHECK(show(why, format::table).find('\x1b') == std::string::npos);
   CHECK(show(why, format::json).find('\x1b') == std::string::npos);
+  CHECK(show(why, format::yaml).find('\x1b') == std::string::npos);
 }

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/doctor.hpp"
+#include "cli/verbs.hpp"
+
+/// The flags of every verb, by subject: commands_*.cpp and command_line.cpp.
+namespace caged::cli {
+
+/// The program's flags, and what the chosen verb does.
+struct command_line {
+  CLI::App app{"caged: sandboxes for AI coding agents", "caged"};
+  common_options common;
+  std::string as = "table";
+  up_options up;
+  exec_options exec;
+  list_options list;
+  destroy_options destroy;
+  std::string sandbox, user, source = "init";
+  doctor_options doctor;
+  std::string config_file;
+  bool no_config = false;
+  std::string shell, what, page; ///< of completion, of the hidden verbs
+  bool destroy_all = false;
+  bool runs_command = false;
+  std::function<result<int>()> verb;
+
+  command_line();
+
+private:
+  CLI::App* add(CLI::App& to, const std::string& name, const std::string& says,
+                std::function<result<int>()> run, const std::string& footer);
+  void add_reference(CLI::App* to);
+  void add_up();
+  result<void> read_project();
+  void add_exec();
+  void add_connect();
+  void add_list_and_destroy();
+  void add_views();
+  void add_node();
+  void add_doctor();
+  void add_for_shells();
+};
+
+} // namespace caged::cli
