@@ -5,7 +5,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/cp.hpp"
 #include "cli/endpoint.hpp"
+#include "cli/files.hpp"
 #include "cli/verbs.hpp"
 
 namespace caged::cli {
@@ -23,6 +25,8 @@ struct command_line {
   exec_options exec;
   list_options list;
   destroy_options destroy;
+  cp_options cp;
+  files_options files;
   std::string sandbox, user, source = "init";
   bool destroy_all = false;
   bool runs_command = false;
@@ -37,6 +41,8 @@ private:
   void add_up();
   void add_exec();
   void add_connect();
+  void add_cp();
+  void add_files();
   void add_list_and_destroy();
   void add_views();
   void add_node();
@@ -145,6 +151,77 @@ void command_line::add_connect() {
   sub->add_option("-u,--user", user, "user name or id (default: root)");
 }
 
+void command_line::add_cp() {
+  auto* sub = add(
+      app, "cp", "copy files into a sandbox or out of it",
+      [this] { return run_cp(common, cp); },
+      "  caged cp notes.txt web:/workspace\n"
+      "  caged cp web:/workspace/out/ .\n"
+      "  caged cp src/. web:src\n"
+      "  head -c 1M /dev/urandom | caged cp - web:/tmp/noise\n"
+      "  caged cp web:/etc/passwd -\n"
+      "One side is SANDBOX:PATH; PATH starts at the sandbox's workdir. "
+      "Destinations are\nchosen as by cp -r; modes, times, symbolic and hard "
+      "links are kept. What comes out\nof a sandbox is taken to be hostile: "
+      "links that lead out of the copy and devices\nare refused, "
+      "set-user-id bits are dropped. Exit code: 1 when something was not "
+      "copied.");
+  sub->add_option("paths", cp.paths,
+                  "SRC... DST; - is stdin as source, stdout as destination")
+      ->required();
+  sub->add_flag("-a,--archive", cp.archive,
+                "keep numeric owners (default: root inside, you outside)");
+  sub->add_flag("-q,--quiet", cp.quiet, "no progress on the terminal");
+}
+
+void command_line::add_files() {
+  auto* group =
+      app.add_subcommand("files", "look at and change a sandbox's files");
+  group->require_subcommand(1);
+  auto reference = [this](CLI::App* to) {
+    to->add_option("sandbox", files.sandbox, "id, name or unique prefix")
+        ->required();
+    return to;
+  };
+  auto path = [this](CLI::App* to) {
+    return to->add_option("path", files.path, "from the sandbox's workdir");
+  };
+  path(reference(add(
+           *group, "ls", "show a directory or file",
+           [this] { return run_files_ls(common, files); },
+           "  caged files ls web /etc\n  caged files ls web --format json")))
+      ->capture_default_str();
+  path(reference(add(
+           *group, "cat", "print a file",
+           [this] { return run_files_cat(common, files); },
+           "  caged files cat web /etc/passwd")))
+      ->required();
+  auto* sub = reference(add(
+      *group, "write", "write stdin to a file, all of it or nothing",
+      [this] { return run_files_write(common, files); },
+      "  echo hello | caged files write web greeting\n"
+      "  caged files write web run.sh --mode 0755 < run.sh"));
+  path(sub)->required();
+  sub->add_option("--mode", files.mode,
+                  "octal (default: as it is, 0644 for a new file)")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            constexpr std::size_t digits = 4;
+            return text.empty() || text.size() > digits
+                           || text.find_first_not_of("01234567") != text.npos
+                       ? "a mode is octal, such as 0644"
+                       : std::string{};
+          },
+          "MODE"));
+  sub = reference(add(
+      *group, "rm", "remove files",
+      [this] { return run_files_rm(common, files); },
+      "  caged files rm web old.txt\n  caged files rm -r web build"));
+  sub->add_option("paths", files.paths, "from the sandbox's workdir")
+      ->required();
+  sub->add_flag("-r,--recursive", files.recursive, "directories, too");
+}
+
 void command_line::add_list_and_destroy() {
   auto* sub = add(
       app, "list", "show sandboxes", [this] { return run_list(common, list); },
@@ -221,6 +298,8 @@ command_line::command_line() {
   add_up();
   add_exec();
   add_connect();
+  add_cp();
+  add_files();
   add_list_and_destroy();
   add_views();
   add_node();
