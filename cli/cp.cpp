@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <functional>
 #include <memory>
 
 #include <fcntl.h>
@@ -58,6 +59,11 @@ private:
   inside at(const copy_end& end) const { return {with_.endpoint, end.sandbox}; }
   result<int> upload_tree(const copy_end& src);
   result<int> upload_stdin();
+  result<void> check_kind(const copy_end& src, const copy_target& target,
+                          bool directory) const;
+  result<exec_end> send(const copy_end& src, bool quiet,
+                        const std::string& directory,
+                        const std::function<void(int)>& archive_to);
   result<int> download_tree(const copy_end& src, const inside_file& about);
   result<int> download_to(const copy_end& src, int fd);
   result<exec_end> fetch(const copy_end& src, bool directory,
@@ -79,6 +85,26 @@ result<int> copier::upload_stdin() {
   if (!done)
     return tl::unexpected<failure>(done.error());
   return code_of(*done);
+}
+
+/// Where tar would find something of another kind, it says less.
+result<void> copier::check_kind(const copy_end& src, const copy_target& target,
+                                bool directory) const {
+  // Archives hold any name, arguments do not.
+  if (target.name.empty() || !is_utf8(target.name))
+    return {};
+  auto path = target.directory + "/" + target.name;
+  auto is = look_inside(at(dst_), path);
+  if (!is)
+    return tl::unexpected<failure>(is.error());
+  bool on_directory = is->what == there::directory;
+  bool free = is->what == there::missing || (!directory && !on_directory);
+  if (free || (directory && on_directory))
+    return {};
+  return fail(ec::bad_request,
+              quoted(to_text(src)) + " cannot overwrite "
+                  + quoted(dst_.sandbox + ":" + path) + ", which is "
+                  + (directory ? "no directory" : "a directory"));
 }
 
 result<int> copier::upload_tree(const copy_end& src) {
@@ -105,53 +131,56 @@ result<int> copier::upload_tree(const copy_end& src) {
                               last_name(src.path), directory, several_);
   if (!target)
     return tl::unexpected<failure>(target.error());
-  if (about_dst->what == there::directory && !target->name.empty()) {
-    // Where tar would find something of another kind, it says less.
-    auto in_it = look_inside(at(dst_), target->directory + "/" + target->name);
-    if (!in_it)
-      return tl::unexpected<failure>(in_it.error());
-    if (directory != (in_it->what == there::directory)
-        && in_it->what != there::missing)
-      if (directory || in_it->what == there::directory)
-        return fail(ec::bad_request,
-                    quoted(shown) + " cannot overwrite "
-                        + quoted(to_text(dst_) + "/" + target->name)
-                        + ", which is "
-                        + (directory ? "no directory" : "a directory"));
-  }
-
-  pipe_pair pipe;
-  result<std::vector<std::string>> packed;
+  if (auto right = check_kind(src, *target, directory); !right)
+    return tl::unexpected<failure>(right.error());
+  result<pack_report> packed;
   pack_options pack{path, target->name, follow, what_.archive};
+  auto sent = send(src, what_.quiet, target->directory,
+                   [&](int to) { packed = tar_pack(to, pack); });
+  if (sent && packed && !packed->restless.empty() && sent->interrupted == 0)
+    sent = send(src, true, target->directory, [&](int to) {
+      (void)tar_pack_again(to, pack, *packed); // tar says when it fails
+    });
+  if (!sent)
+    return tl::unexpected<failure>(sent.error());
+  if (sent->interrupted != 0)
+    return code_of(*sent);
+  if (!packed)
+    return tl::unexpected<failure>(packed.error());
+  int code = 0;
+  for (const auto& problem : packed->problems)
+    code = exit_code_of(failure{ec::io, problem, {}}, false);
+  return code;
+}
+
+/// Feeds a tar there with what is written to a pipe here.
+result<exec_end> copier::send(const copy_end& src, bool quiet,
+                              const std::string& directory,
+                              const std::function<void(int)>& archive_to) {
+  pipe_pair pipe;
   worker packing{[&] {
-    packed = tar_pack(pipe.write_end(), pack);
+    archive_to(pipe.write_end());
     pipe.close_write();
   }};
   api::exec run;
   run.sandbox = dst_.sandbox;
-  run.argv = {"tar", "-xpf", "-", "-C", safe_path(target->directory)};
+  run.argv = {"tar", "-xpf", "-", "-C", safe_path(directory)};
   kept_bytes out{0}, err{stderr_kept};
   auto ended = [&] {
     descriptor_source from{pipe.read_end()};
-    progress line{shown, what_.quiet};
+    progress line{to_text(src), quiet};
     counted_source counted{from, line};
     return run_exec(with_.endpoint, std::move(run), {&counted, out, err, true});
   }();
   pipe.close_read();
   packing.join();
-  if (!ended)
-    return tl::unexpected<failure>(ended.error());
-  if (ended->interrupted != 0)
-    return code_of(*ended);
-  auto what = quoted(shown) + " cannot be copied to " + quoted(to_text(dst_));
+  if (!ended || ended->interrupted != 0)
+    return ended;
+  auto what =
+      quoted(to_text(src)) + " cannot be copied to " + quoted(to_text(dst_));
   if (auto well = ended_well(*ended, err.bytes(), "tar", what); !well)
     return tl::unexpected<failure>(well.error());
-  if (!packed)
-    return tl::unexpected<failure>(packed.error());
-  int code = 0;
-  for (const auto& problem : *packed)
-    code = exit_code_of(failure{ec::io, problem, {}}, false);
-  return code;
+  return ended;
 }
 
 result<int> copier::upload(const copy_end& src) {

@@ -357,6 +357,18 @@ result<exec_end> exec_run::run() {
 
 } // namespace
 
+bool is_utf8(std::string_view text) {
+  std::uint32_t point = 0;
+  std::size_t at = 0;
+  while (at < text.size()) {
+    auto size = utf8_sequence(text, at, point);
+    if (size == 0)
+      return false;
+    at += size;
+  }
+  return true;
+}
+
 int exit_code_of(const api::exec_exit& ended) {
   if (ended.reason == "timeout")
     return exit_timeout;
@@ -365,6 +377,11 @@ int exit_code_of(const api::exec_exit& ended) {
 
 result<exec_end> run_exec(const std::string& endpoint, api::exec what,
                           const exec_ends& ends) {
+  for (const auto& arg : what.argv)
+    if (!is_utf8(arg))
+      return fail(ec::bad_request,
+                  "the argument " + quoted(arg) + " is no valid UTF-8",
+                  "that is all that a command in a sandbox can be given");
   what.wants_stdin = ends.in != nullptr;
   exec_run running{endpoint, std::move(what), ends};
   return running.run();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "cli/exec_io.hpp"
 #include "messages/client_api.hpp"
@@ -15,6 +16,9 @@ inline constexpr int exit_timeout = 124;
 /// Exit code of caged for the end of a command: its own, 128+n for a signal,
 /// 124 when its time was up.
 int exit_code_of(const api::exec_exit& ended);
+
+/// Whether a text may be an argument: the wire's strings are UTF-8.
+bool is_utf8(std::string_view text);
 
 /// The ends of an exec's streams, owned by the caller.
 struct exec_ends {
@@ -37,8 +41,8 @@ struct exec_end {
 };
 
 /// Runs a command until its end, over as many connections as it takes; our
-/// signals are held meanwhile. Errors: the node's; unavailable when the node
-/// stays away for 30 s.
+/// signals are held meanwhile. Errors: the node's; bad_request for an argument
+/// that is no UTF-8; unavailable when the node stays away for 30 s.
 result<exec_end> run_exec(const std::string& endpoint, api::exec what,
                           const exec_ends& ends);
 

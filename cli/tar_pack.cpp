@@ -43,7 +43,11 @@ public:
   }
 
   void add(const std::string& path, const std::string& as);
-  result<std::vector<std::string>> end();
+  void add_header(const pack_report::directory& again) {
+    check(::archive_write_header(out_.get(),
+                                 entry(again.as + "/", again.about).get()));
+  }
+  result<pack_report> end();
 
 private:
   void add_directory(const std::string& path, const std::string& as,
@@ -53,7 +57,7 @@ private:
                                                  const struct stat& about);
   void contents(const std::string& path, int fd, std::int64_t size);
   void leave_out(const std::string& path, const std::string& why) {
-    problems_.push_back(caged::quoted(path) + " was left out: " + why);
+    report_.problems.push_back(caged::quoted(path) + " was left out: " + why);
   }
   /// Remembers the first failure of the archive itself.
   bool check(std::int64_t code) {
@@ -68,7 +72,8 @@ private:
   std::unique_ptr<archive, releaser> out_;
   std::unique_ptr<archive_entry_linkresolver, releaser> links_;
   std::string block_;
-  std::vector<std::string> problems_;
+  pack_report report_;
+  bool linked_ = false; ///< a link was written since this was set
   std::string broken_;
 };
 
@@ -88,6 +93,8 @@ packer::entry(const std::string& as, const struct stat& about) {
     auto* links = made.get();
     archive_entry* spare = nullptr;
     ::archive_entry_linkify(links_.get(), &links, &spare);
+    linked_ = linked_ || S_ISLNK(about.st_mode)
+              || ::archive_entry_hardlink(made.get());
   }
   return made;
 }
@@ -101,7 +108,7 @@ void packer::contents(const std::string& path, int fd, std::int64_t size) {
     if (n < 0 && errno == EINTR)
       continue;
     if (n <= 0) { // the archive pads it
-      problems_.push_back(
+      report_.problems.push_back(
           n < 0 ? caged::quoted(path)
                       + " could not be read: " + std::strerror(errno)
                 : caged::quoted(path) + " became shorter while it was read");
@@ -143,16 +150,24 @@ void packer::add_directory(const std::string& path, const std::string& as,
   open.st_mode |= S_IRWXU;
   if (!as.empty())
     check(::archive_write_header(out_.get(), entry(as + "/", open).get()));
+  bool links_here = false;
   while (!error && items != fs::directory_iterator{} && broken_.empty()) {
     auto name = items->path().filename().string();
+    linked_ = false;
     add(path + "/" + name, as.empty() ? "./" + name : as + "/" + name);
+    links_here = links_here || linked_;
     items.increment(error);
   }
+  linked_ = false; // theirs is not the parent's
   if (error)
-    problems_.push_back(caged::quoted(path)
-                        + " was not read to its end: " + error.message());
-  if (!as.empty())
-    check(::archive_write_header(out_.get(), entry(as + "/", about).get()));
+    report_.problems.push_back(
+        caged::quoted(path) + " was not read to its end: " + error.message());
+  if (as.empty())
+    return;
+  pack_report::directory whole{as, about};
+  add_header(whole);
+  if (links_here)
+    report_.restless.push_back(std::move(whole));
 }
 
 void packer::add(const std::string& path, const std::string& as) {
@@ -182,19 +197,19 @@ void packer::add(const std::string& path, const std::string& as) {
   }
 }
 
-result<std::vector<std::string>> packer::end() {
+result<pack_report> packer::end() {
   if (broken_.empty())
     check(::archive_write_close(out_.get()));
   else
     ::archive_write_fail(out_.get()); // no end mark behind half a stream
   if (!broken_.empty())
     return fail(ec::io, "the archive could not be sent: " + broken_);
-  return std::move(problems_);
+  return std::move(report_);
 }
 
 } // namespace
 
-result<std::vector<std::string>> tar_pack(int to, const pack_options& what) {
+result<pack_report> tar_pack(int to, const pack_options& what) {
   packer packing{to, what};
   // A slash at the end, or no name of its own, follows a link at the top.
   auto from = what.from;
@@ -202,6 +217,16 @@ result<std::vector<std::string>> tar_pack(int to, const pack_options& what) {
     from += "/.";
   packing.add(from, what.as);
   return packing.end();
+}
+
+result<void> tar_pack_again(int to, const pack_options& what,
+                            const pack_report& first) {
+  packer packing{to, what};
+  for (const auto& directory : first.restless)
+    packing.add_header(directory);
+  if (auto done = packing.end(); !done)
+    return tl::unexpected<failure>(done.error());
+  return {};
 }
 
 } // namespace caged::cli

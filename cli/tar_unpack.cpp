@@ -43,7 +43,7 @@ private:
   /// Gives the entry its name in our directory, or says why it has none.
   result<void> judge(archive_entry* entry);
   result<std::string> name_of(const char* text) const;
-  result<void> extract(archive_entry* entry);
+  result<void> extract(archive_entry* entry, const std::string& shown);
   result<void> drain();
 
   int from_;
@@ -113,8 +113,7 @@ result<void> unpacker::judge(archive_entry* entry) {
   return {};
 }
 
-result<void> unpacker::extract(archive_entry* entry) {
-  auto shown = quoted(::archive_entry_pathname(entry));
+result<void> unpacker::extract(archive_entry* entry, const std::string& shown) {
   auto refused = [&] {
     return fail(ec::io, shown + " cannot be written: " + reason(disk_.get()));
   };
@@ -183,9 +182,11 @@ result<void> unpacker::run() {
     if (code < ARCHIVE_WARN)
       return fail(ec::malformed,
                   "the sandbox's archive is damaged: " + reason(in_.get()));
+    const char* name = ::archive_entry_pathname(entry);
+    auto shown = quoted(name ? name : "");
     if (auto right = judge(entry); !right)
       return right;
-    if (auto done = extract(entry); !done)
+    if (auto done = extract(entry, shown); !done)
       return done;
   }
   if (::archive_write_close(disk_.get()) < ARCHIVE_OK)

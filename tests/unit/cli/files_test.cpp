@@ -22,7 +22,7 @@ TEST_CASE("a listing keeps names with newlines and links with their targets") {
   CHECK((*rows)[2].mtime_s == -1);
 
   auto table = show(*rows, format::table);
-  CHECK(table.find("a\\x0ab c") != std::string::npos);
+  CHECK(table.find("a\\x0Ab c") != std::string::npos);
   CHECK(table.find("directory  0755") != std::string::npos);
   auto parsed = nlohmann::json::parse(show(*rows, format::json));
   CHECK(parsed[0]["type"] == "link");
