@@ -153,6 +153,10 @@ command_line::command_line() {
   add_up();
   add_exec();
   add_connect();
+  add_cp();
+  add_files();
+  add_cp();
+  add_files();
   add_list_and_destroy();
   add_views();
   add_node();

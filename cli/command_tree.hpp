@@ -5,7 +5,9 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/cp.hpp"
 #include "cli/doctor.hpp"
+#include "cli/files.hpp"
 #include "cli/verbs.hpp"
 
 /// The flags of every verb, by subject: commands_*.cpp and command_line.cpp.
@@ -20,6 +22,8 @@ struct command_line {
   exec_options exec;
   list_options list;
   destroy_options destroy;
+  cp_options cp;
+  files_options files;
   std::string sandbox, user, source = "init";
   doctor_options doctor;
   std::string config_file;
@@ -39,6 +43,8 @@ private:
   result<void> read_project();
   void add_exec();
   void add_connect();
+  void add_cp();
+  void add_files();
   void add_list_and_destroy();
   void add_views();
   void add_node();

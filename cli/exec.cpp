@@ -1,18 +1,13 @@
 #include "cli/exec.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <memory>
 #include <optional>
-#include <thread>
 
-#include <fcntl.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zmq.h>
 
@@ -31,53 +26,6 @@ namespace {
 constexpr auto reopen_interval = 100ms;
 /// Messages taken before output is written: bounds what piles up.
 constexpr int burst = 64;
-
-/// stdout or stderr. Pipes and terminals are opened anew, because
-/// non-blocking is a property that all holders of a description share, the
-/// shell among them.
-class sink {
-public:
-  explicit sink(int fd) : fd_{fd} {
-    struct stat about {};
-    if (::fstat(fd, &about) != 0)
-      return;
-    regular_ = S_ISREG(about.st_mode);
-    if (S_ISFIFO(about.st_mode) || S_ISCHR(about.st_mode)) {
-      auto path = "/proc/self/fd/" + std::to_string(fd);
-      own_ = ::open(path.c_str(), O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-      if (own_ >= 0)
-        fd_ = own_;
-    }
-  }
-  ~sink() {
-    if (own_ >= 0)
-      ::close(own_);
-  }
-  sink(const sink&) = delete;
-  sink& operator=(const sink&) = delete;
-
-  int fd() const { return fd_; }
-
-  /// Bytes taken; 0 when it is full, -1 when nobody reads (errno).
-  ssize_t write(std::string_view bytes) {
-    // A description that may block takes PIPE_BUF bytes when poll says it is
-    // writable (pipe(7)).
-    auto most = own_ >= 0 || regular_
-                    ? bytes.size()
-                    : std::min<std::size_t>(bytes.size(), 4096);
-    auto n = ::write(fd_, bytes.data(), most);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
-      return 0;
-    return n;
-  }
-  /// Whether a write would block without a poll first.
-  bool must_poll() const { return own_ < 0 && !regular_; }
-
-private:
-  int fd_;
-  int own_ = -1;
-  bool regular_ = false;
-};
 
 /// The signals that we pass on, as a descriptor; the mask is put back.
 class signals {
@@ -116,34 +64,34 @@ private:
 
 class exec_run {
 public:
-  exec_run(std::string endpoint, api::exec what)
+  exec_run(std::string endpoint, api::exec what, const exec_ends& ends)
       : endpoint_{std::move(endpoint)},
         tty_{what.tty},
-        wants_stdin_{what.wants_stdin},
+        ends_{ends},
         stream_{std::move(what)},
         id_{make_uuid()} {}
 
-  result<int> run();
+  result<exec_end> run();
 
 private:
   result<bool> reconnect();
   result<void> receive();
-  void write_output(api::channel on, sink& to);
+  void write_output(api::channel on, byte_sink& to);
   void read_stdin();
   void take_signals();
+  void stop(int number);
   void send(api::request_body body);
   void send_outgoing();
   void wait();
 
   std::string endpoint_;
   bool tty_;
-  bool wants_stdin_;
+  exec_ends ends_;
   exec_stream stream_;
   std::string id_;
   std::unique_ptr<connection> node_;
   signals signals_; // before raw_: it must see what would leave it raw
   std::unique_ptr<raw_terminal> raw_;
-  sink out_{STDOUT_FILENO}, err_{STDERR_FILENO};
   bool out_ready_ = true, err_ready_ = true;
   bool stdin_ready_ = false, stdin_over_ = false;
   steady_clock::time_point away_since_{};
@@ -153,6 +101,9 @@ private:
   steady_clock::time_point last_interrupt_{};
   bool reader_gone_ = false;
   std::optional<int> abandoned_; ///< signal that ends us without the node
+  /// When a transfer that was told to end is killed.
+  std::optional<steady_clock::time_point> stop_until_;
+  exec_end end_;
 };
 
 void exec_run::send(api::request_body body) {
@@ -222,7 +173,7 @@ result<void> exec_run::receive() {
   return {};
 }
 
-void exec_run::write_output(api::channel on, sink& to) {
+void exec_run::write_output(api::channel on, byte_sink& to) {
   auto& ready = on == api::channel::out ? out_ready_ : err_ready_;
   while (ready) {
     auto bytes = stream_.pending(on);
@@ -237,9 +188,13 @@ void exec_run::write_output(api::channel on, sink& to) {
       ready = false;
     } else {
       // Nobody reads any more: the command learns it as it would locally.
+      int error = errno;
       stream_.discard(on);
       if (on == api::channel::out) {
-        if (!reader_gone_)
+        end_.sink_error = error;
+        if (ends_.transfer)
+          stop(SIGPIPE);
+        else if (!reader_gone_)
           send(api::exec_signal{SIGPIPE});
         reader_gone_ = true;
         last_interrupt_ = steady_clock::now();
@@ -253,15 +208,29 @@ void exec_run::read_stdin() {
   if (!stdin_ready_ || stdin_over_ || room == 0)
     return;
   std::string bytes(room, '\0');
-  auto n = ::read(STDIN_FILENO, bytes.data(), bytes.size());
+  auto n = ends_.in->read(bytes.data(), bytes.size());
   stdin_ready_ = false;
   if (n > 0) {
     bytes.resize(static_cast<std::size_t>(n));
     stream_.stdin_bytes(std::move(bytes));
   } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
     stdin_over_ = true;
-    stream_.stdin_end();
+    end_.source_error = n < 0 ? errno : 0;
+    // What has come so far must not pass for the whole.
+    if (n < 0 && ends_.transfer)
+      stop(SIGTERM);
+    else
+      stream_.stdin_end();
   }
+}
+
+/// Ends a transfer: what it was for is lost already.
+void exec_run::stop(int number) {
+  constexpr auto patience = 2s;
+  if (stop_until_)
+    return;
+  stop_until_ = steady_clock::now() + patience;
+  send(api::exec_signal{number});
 }
 
 void exec_run::take_signals() {
@@ -278,9 +247,15 @@ void exec_run::take_signals() {
     auto now = steady_clock::now();
     interrupts_ = now - last_interrupt_ <= repeat_time ? interrupts_ + 1 : 1;
     last_interrupt_ = now;
+    if (end_.interrupted == 0)
+      end_.interrupted = number;
     if (!node_ || !stream_.started()) {
       abandoned_ = number; // nobody to pass it on to
       return;
+    }
+    if (ends_.transfer) {
+      stop(number);
+      continue;
     }
     // A terminal's death reaches the shell inside as a hang-up.
     if (tty_)
@@ -308,12 +283,12 @@ void exec_run::wait() {
     add(node_->socket(), -1, ZMQ_POLLIN);
     add(node_->monitor(), -1, ZMQ_POLLIN);
   }
-  if (wants_stdin_ && !stdin_over_ && stream_.stdin_room() > 0)
-    in = add(nullptr, STDIN_FILENO, ZMQ_POLLIN);
-  if (!stream_.pending(api::channel::out).empty())
-    out = add(nullptr, out_.fd(), ZMQ_POLLOUT);
-  if (!stream_.pending(api::channel::err).empty())
-    err = add(nullptr, err_.fd(), ZMQ_POLLOUT);
+  if (!stdin_over_ && stream_.stdin_room() > 0)
+    in = add(nullptr, ends_.in->fd(), ZMQ_POLLIN);
+  if (!stream_.pending(api::channel::out).empty() && ends_.out.fd() >= 0)
+    out = add(nullptr, ends_.out.fd(), ZMQ_POLLOUT);
+  if (!stream_.pending(api::channel::err).empty() && ends_.err.fd() >= 0)
+    err = add(nullptr, ends_.err.fd(), ZMQ_POLLOUT);
   constexpr long tick_ms = 500;
   auto timeout = node_ ? tick_ms : static_cast<long>(reopen_interval.count());
   if (zmq_poll(items.data(), static_cast<int>(count), timeout) < 0)
@@ -326,13 +301,12 @@ void exec_run::wait() {
     err_ready_ = items[err].revents != 0;
 }
 
-result<int> exec_run::run() {
+result<exec_end> exec_run::run() {
   constexpr auto pipe_patience = 1s;
   away_since_ = steady_clock::now();
   if (tty_)
     raw_ = std::make_unique<raw_terminal>();
-  if (!wants_stdin_)
-    stdin_over_ = true;
+  stdin_over_ = !ends_.in;
   while (true) {
     if (node_ && node_->lost()) {
       node_.reset();
@@ -346,17 +320,24 @@ result<int> exec_run::run() {
     if (node_)
       if (auto got = receive(); !got)
         return tl::unexpected<failure>(got.error());
-    write_output(api::channel::out, out_);
-    write_output(api::channel::err, err_);
+    write_output(api::channel::out, ends_.out);
+    write_output(api::channel::err, ends_.err);
     read_stdin();
     take_signals();
     send_outgoing();
     if (stream_.finished())
       break;
     auto now = steady_clock::now();
-    if (abandoned_)
-      return 128 + *abandoned_;
-    if (reader_gone_ && node_ && now - last_interrupt_ > pipe_patience) {
+    if (stop_until_ && now > *stop_until_) {
+      send(api::exec_signal{SIGKILL});
+      abandoned_ = end_.interrupted != 0 ? end_.interrupted : SIGPIPE;
+    }
+    if (abandoned_) {
+      end_.ended = {-1, *abandoned_, "abandoned"};
+      return end_;
+    }
+    if (!ends_.transfer && reader_gone_ && node_
+        && now - last_interrupt_ > pipe_patience) {
       // It ignores SIGPIPE: what it has lost is its terminal.
       send(api::exec_signal{SIGHUP});
       last_interrupt_ = now;
@@ -370,10 +351,23 @@ result<int> exec_run::run() {
     wait();
   }
   send(api::stream_ack{api::channel::exit, 0});
-  return exit_code_of(*stream_.exit());
+  end_.ended = *stream_.exit();
+  return end_;
 }
 
 } // namespace
+
+bool is_utf8(std::string_view text) {
+  std::uint32_t point = 0;
+  std::size_t at = 0;
+  while (at < text.size()) {
+    auto size = utf8_sequence(text, at, point);
+    if (size == 0)
+      return false;
+    at += size;
+  }
+  return true;
+}
 
 int exit_code_of(const api::exec_exit& ended) {
   if (ended.reason == "timeout")
@@ -381,9 +375,26 @@ int exit_code_of(const api::exec_exit& ended) {
   return ended.signal > 0 ? 128 + ended.signal : ended.code;
 }
 
-result<int> run_exec(const std::string& endpoint, api::exec what) {
-  exec_run running{endpoint, std::move(what)};
+result<exec_end> run_exec(const std::string& endpoint, api::exec what,
+                          const exec_ends& ends) {
+  for (const auto& arg : what.argv)
+    if (!is_utf8(arg))
+      return fail(ec::bad_request,
+                  "the argument " + quoted(arg) + " is no valid UTF-8",
+                  "that is all that a command in a sandbox can be given");
+  what.wants_stdin = ends.in != nullptr;
+  exec_run running{endpoint, std::move(what), ends};
   return running.run();
+}
+
+result<int> run_exec(const std::string& endpoint, api::exec what) {
+  descriptor_source in{STDIN_FILENO};
+  descriptor_sink out{STDOUT_FILENO}, err{STDERR_FILENO};
+  auto* from = what.wants_stdin ? &in : nullptr;
+  auto ended = run_exec(endpoint, std::move(what), {from, out, err});
+  if (!ended)
+    return tl::unexpected<failure>(ended.error());
+  return exit_code_of(ended->ended);
 }
 
 } // namespace caged::cli

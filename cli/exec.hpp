@@ -1,7 +1,9 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
+#include "cli/exec_io.hpp"
 #include "messages/client_api.hpp"
 
 namespace caged::cli {
@@ -15,9 +17,37 @@ inline constexpr int exit_timeout = 124;
 /// 124 when its time was up.
 int exit_code_of(const api::exec_exit& ended);
 
-/// Runs a command with our stdin, stdout, stderr and signals until its end,
-/// over as many connections as it takes. Gives the exit code for main.
-/// Errors: the node's; unavailable when the node stays away for 30 s.
+/// Whether a text may be an argument: the wire's strings are UTF-8.
+bool is_utf8(std::string_view text);
+
+/// The ends of an exec's streams, owned by the caller.
+struct exec_ends {
+  byte_source* in = nullptr; ///< none: it gets no stdin
+  byte_sink& out;
+  byte_sink& err;
+  /// What an end of ours does to the command. False, as in a shell: signals
+  /// are passed on, and it may take its time. True, for a transfer, which is
+  /// void without us: the first signal, a source that fails or a sink that
+  /// nobody reads ends it, within seconds.
+  bool transfer = false;
+};
+
+/// What became of a command.
+struct exec_end {
+  api::exec_exit ended; ///< code -1 and our signal when we gave it up
+  int interrupted = 0;  ///< the signal that we were sent, 0: none
+  int source_error = 0; ///< errno of our stdin
+  int sink_error = 0;   ///< errno of our stdout; EPIPE: nobody reads
+};
+
+/// Runs a command until its end, over as many connections as it takes; our
+/// signals are held meanwhile. Errors: the node's; bad_request for an argument
+/// that is no UTF-8; unavailable when the node stays away for 30 s.
+result<exec_end> run_exec(const std::string& endpoint, api::exec what,
+                          const exec_ends& ends);
+
+/// As above, with our stdin, stdout, stderr and terminal. Gives the exit code
+/// for main.
 result<int> run_exec(const std::string& endpoint, api::exec what);
 
 } // namespace caged::cli
