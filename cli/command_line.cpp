@@ -60,6 +60,10 @@ void command_line::add_exec() {
   sub->add_option("-w,--workdir", exec.workdir,
                   "where it starts (default: the sandbox's)");
   sub->add_option("-u,--user", exec.user, "user name or id (default: root)");
+  sub->add_flag("-d,--detach", exec.detach,
+                "leave it running and print its id: caged attach, ps, kill");
+  sub->add_flag("--resume", exec.resume,
+                "resume the sandbox when it is paused");
   sub->add_option("--timeout", exec.timeout,
                   "end it after 90s, 5m, 1h (default: never)");
 }
@@ -127,7 +131,9 @@ void command_line::add_node() {
       [this] { return run_status(common); }, "  caged node status");
   add(
       *node, "audit", "hold the journal against the kernel",
-      [this] { return run_audit(common); }, "  caged node audit");
+      [this] { return run_audit(common, fix); },
+      "  caged node audit\n  caged node audit --fix")
+      ->add_flag("--fix", fix, "free what belongs to no sandbox any more");
   add(
       *node, "shutdown", "end the daemon; sandboxes live on",
       [this] { return run_shutdown(common, destroy_all); },
@@ -153,12 +159,16 @@ command_line::command_line() {
   add_up();
   add_exec();
   add_connect();
+  add_execs();
+  add_pause();
   add_cp();
   add_files();
   add_cp();
   add_files();
   add_list_and_destroy();
   add_views();
+  add_events();
+  add_forward();
   add_node();
   add_doctor();
   add_for_shells();

@@ -2,12 +2,14 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 
 #include "cli/cp.hpp"
 #include "cli/doctor.hpp"
 #include "cli/files.hpp"
+#include "cli/live.hpp"
 #include "cli/verbs.hpp"
 
 /// The flags of every verb, by subject: commands_*.cpp and command_line.cpp.
@@ -22,6 +24,12 @@ struct command_line {
   exec_options exec;
   list_options list;
   destroy_options destroy;
+  std::vector<std::string> sandboxes; ///< of pause and resume
+  std::string exec_id, signal = "TERM";
+  bool no_stdin = false, fix = false;
+  events_options events;
+  top_options top;
+  forward_options forward;
   cp_options cp;
   files_options files;
   std::string sandbox, user, source = "init";
@@ -43,6 +51,10 @@ private:
   result<void> read_project();
   void add_exec();
   void add_connect();
+  void add_pause();
+  void add_execs();
+  void add_events();
+  void add_forward();
   void add_cp();
   void add_files();
   void add_list_and_destroy();

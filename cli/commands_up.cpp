@@ -35,6 +35,7 @@ void command_line::add_up() {
       "What flags do not say, .caged.yaml says, in this directory or above, up "
       "to the\nrepository's root or your home. Its keys are template, runtime, "
       "cpus, memory,\ndisk, pids, network, env and labels (maps), name, "
+      "timeout, ttl, "
       "workdir, init_script (a script\nin a block of lines, or in one line the "
       "path of one beside the file), command\n(a list, or text for sh).");
   up.network = "none";
@@ -64,6 +65,12 @@ void command_line::add_up() {
   sub->add_option("--init-script", up.init_script,
                   "file that /bin/sh runs in the new sandbox (default: none)")
       ->type_name("FILE");
+  sub->add_option(
+      "--timeout", up.timeout,
+      "pause it after so long without command, terminal or forward; "
+      "0: never (default 15m)");
+  sub->add_option("--ttl", up.ttl,
+                  "destroy it after so long (default 0: never)");
   sub->add_option("--network", up.network, "what it may reach")
       ->capture_default_str()
       ->check(choices("none,full,allowlist"));

@@ -3,6 +3,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <iostream>
 #include <thread>
 
 #include <sys/socket.h>
@@ -176,19 +177,27 @@ void wait_for(connection& on, std::chrono::milliseconds timeout) {
 
 result<void> call(const std::string& endpoint, api::request_body body,
                   std::chrono::milliseconds deadline,
-                  const std::function<verdict(api::reply_body&)>& on_reply) {
+                  const std::function<verdict(api::reply_body&)>& on_reply,
+                  std::string id) {
   constexpr auto reopen_interval = 100ms;
   constexpr auto tick = 200ms;
+  constexpr auto quiet_time = 1s; // longer is worth a line
   auto until = steady_clock::now() + deadline;
   api::request request;
-  request.id = make_uuid();
+  request.id = id.empty() ? make_uuid() : std::move(id);
   request.body = std::move(body);
   bool reached = false; // a node that was never there is told at once
+  bool said_waiting = false;
+  auto away_since = steady_clock::now();
   while (true) {
     auto opened = connection::open(endpoint);
     if (!opened) {
       if (!reached || steady_clock::now() + reopen_interval >= until)
         return tl::unexpected<failure>(opened.error());
+      if (!said_waiting && steady_clock::now() - away_since > quiet_time) {
+        said_waiting = true;
+        std::cerr << "caged: the node is away; waiting for it\n" << std::flush;
+      }
       std::this_thread::sleep_for(reopen_interval);
       continue;
     }
@@ -221,8 +230,10 @@ result<void> call(const std::string& endpoint, api::request_body body,
           return {};
         continue;
       }
-      if (gone)
+      if (gone) {
+        away_since = steady_clock::now();
         break;
+      }
       auto now = steady_clock::now();
       if (!greeted && now >= hello_until)
         return fail(ec::unavailable,

@@ -51,25 +51,29 @@ enum class verdict { more, done };
 /// Sends one request and hands its answers on until `done`. When the node
 /// hangs up, the same request goes out again over a new connection until the
 /// deadline: the node answers a repeat with its first answer. Errors: the
-/// node's own, unavailable, timeout.
+/// node's own, unavailable, timeout. `id` is the request's; empty: a new one.
 result<void> call(const std::string& endpoint, api::request_body body,
                   std::chrono::milliseconds deadline,
-                  const std::function<verdict(api::reply_body&)>& on_reply);
+                  const std::function<verdict(api::reply_body&)>& on_reply,
+                  std::string id = {});
 
 /// As call, for verbs with one answer of type Reply.
 template <class Reply>
 result<Reply>
 ask(const std::string& endpoint, api::request_body body,
-    std::chrono::milliseconds deadline = limits::request_deadline_default) {
+    std::chrono::milliseconds deadline = limits::request_deadline_default,
+    std::string id = {}) {
   std::optional<Reply> out;
-  auto done =
-      call(endpoint, std::move(body), deadline, [&](api::reply_body& reply) {
+  auto done = call(
+      endpoint, std::move(body), deadline,
+      [&](api::reply_body& reply) {
         if (auto* right = std::get_if<Reply>(&reply)) {
           out = std::move(*right);
           return verdict::done;
         }
         return verdict::more;
-      });
+      },
+      std::move(id));
   if (!done)
     return tl::unexpected<failure>(done.error());
   return std::move(*out);

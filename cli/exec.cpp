@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <iostream>
 #include <memory>
 #include <optional>
 
@@ -24,6 +25,8 @@ using std::chrono::steady_clock;
 namespace {
 
 constexpr auto reopen_interval = 100ms;
+/// A node that is away for longer is worth a line.
+constexpr auto quiet_time = 1s;
 /// Messages taken before output is written: bounds what piles up.
 constexpr int burst = 64;
 
@@ -64,12 +67,15 @@ private:
 
 class exec_run {
 public:
-  exec_run(std::string endpoint, api::exec what, const exec_ends& ends)
+  exec_run(std::string endpoint, api::exec what, const exec_ends& ends,
+           const exec_target& to)
       : endpoint_{std::move(endpoint)},
         tty_{what.tty},
+        attached_{what.attach_only},
+        port_{to.port},
         ends_{ends},
         stream_{std::move(what)},
-        id_{make_uuid()} {}
+        id_{to.exec.empty() ? make_uuid() : to.exec} {}
 
   result<exec_end> run();
 
@@ -78,6 +84,7 @@ private:
   result<void> receive();
   void write_output(api::channel on, byte_sink& to);
   void read_stdin();
+  bool leaves(std::string& bytes);
   void take_signals();
   void stop(int number);
   void send(api::request_body body);
@@ -86,6 +93,8 @@ private:
 
   std::string endpoint_;
   bool tty_;
+  bool attached_;
+  std::uint16_t port_; ///< 0: an exec
   exec_ends ends_;
   exec_stream stream_;
   std::string id_;
@@ -100,6 +109,10 @@ private:
   int interrupts_ = 0;
   steady_clock::time_point last_interrupt_{};
   bool reader_gone_ = false;
+  bool out_ended_ = false;
+  bool said_waiting_ = false;
+  bool held_key_ = false;        ///< Ctrl-P that may begin the keys to leave
+  bool left_ = false;            ///< and they came
   std::optional<int> abandoned_; ///< signal that ends us without the node
   /// When a transfer that was told to end is killed.
   std::optional<steady_clock::time_point> stop_until_;
@@ -127,13 +140,23 @@ result<bool> exec_run::reconnect() {
   auto now = steady_clock::now();
   auto opened = connection::open(endpoint_);
   if (!opened) {
+    if (ever_there_ && !said_waiting_ && now - away_since_ > quiet_time) {
+      said_waiting_ = true;
+      std::cerr << "caged: the node is away; waiting for it"
+                << (tty_ ? "\r\n" : "\n") << std::flush;
+    }
     if (!ever_there_ || now - away_since_ > limits::reattach_grace)
       return tl::unexpected<failure>(opened.error());
     return false;
   }
   node_ = std::move(*opened);
   ever_there_ = true;
-  send(stream_.attach());
+  auto want = stream_.attach();
+  if (port_ != 0) {
+    send(api::dial{want.sandbox, port_, want.stdout_credit, want.resume});
+    return true;
+  }
+  send(std::move(want));
   if (tty_) {
     auto [rows, cols] = terminal_size();
     send(api::exec_resize{rows, cols});
@@ -212,6 +235,8 @@ void exec_run::read_stdin() {
   stdin_ready_ = false;
   if (n > 0) {
     bytes.resize(static_cast<std::size_t>(n));
+    if (attached_ && tty_ && leaves(bytes))
+      return;
     stream_.stdin_bytes(std::move(bytes));
   } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
     stdin_over_ = true;
@@ -222,6 +247,26 @@ void exec_run::read_stdin() {
     else
       stream_.stdin_end();
   }
+}
+
+/// Ctrl-P Ctrl-Q leaves an attached terminal to itself. A Ctrl-P is held back
+/// until the key behind it is known.
+bool exec_run::leaves(std::string& bytes) {
+  constexpr char ctrl_p = 0x10, ctrl_q = 0x11;
+  std::string out;
+  for (char key : bytes) {
+    if (held_key_ && key == ctrl_q) {
+      left_ = true;
+      return true;
+    }
+    if (held_key_)
+      out.push_back(ctrl_p);
+    held_key_ = key == ctrl_p;
+    if (!held_key_)
+      out.push_back(key);
+  }
+  bytes = std::move(out);
+  return bytes.empty();
 }
 
 /// Ends a transfer: what it was for is lost already.
@@ -309,6 +354,10 @@ result<exec_end> exec_run::run() {
   stdin_over_ = !ends_.in;
   while (true) {
     if (node_ && node_->lost()) {
+      if (port_ != 0 && stream_.started())
+        return fail(ec::unavailable,
+                    "the node went away, and with it the connection",
+                    "connect again");
       node_.reset();
       away_since_ = steady_clock::now();
     }
@@ -325,8 +374,16 @@ result<exec_end> exec_run::run() {
     read_stdin();
     take_signals();
     send_outgoing();
+    if (!out_ended_ && ends_.out_ended && stream_.ended(api::channel::out)) {
+      out_ended_ = true;
+      ends_.out_ended();
+    }
     if (stream_.finished())
       break;
+    if (left_) {
+      end_.ended = {0, 0, "left"};
+      return end_;
+    }
     auto now = steady_clock::now();
     if (stop_until_ && now > *stop_until_) {
       send(api::exec_signal{SIGKILL});
@@ -376,22 +433,23 @@ int exit_code_of(const api::exec_exit& ended) {
 }
 
 result<exec_end> run_exec(const std::string& endpoint, api::exec what,
-                          const exec_ends& ends) {
+                          const exec_ends& ends, const exec_target& to) {
   for (const auto& arg : what.argv)
     if (!is_utf8(arg))
       return fail(ec::bad_request,
                   "the argument " + quoted(arg) + " is no valid UTF-8",
                   "that is all that a command in a sandbox can be given");
   what.wants_stdin = ends.in != nullptr;
-  exec_run running{endpoint, std::move(what), ends};
+  exec_run running{endpoint, std::move(what), ends, to};
   return running.run();
 }
 
-result<int> run_exec(const std::string& endpoint, api::exec what) {
+result<int> run_exec(const std::string& endpoint, api::exec what,
+                     const exec_target& to) {
   descriptor_source in{STDIN_FILENO};
   descriptor_sink out{STDOUT_FILENO}, err{STDERR_FILENO};
   auto* from = what.wants_stdin ? &in : nullptr;
-  auto ended = run_exec(endpoint, std::move(what), {from, out, err});
+  auto ended = run_exec(endpoint, std::move(what), {from, out, err}, to);
   if (!ended)
     return tl::unexpected<failure>(ended.error());
   return exit_code_of(ended->ended);

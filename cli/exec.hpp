@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -30,6 +32,14 @@ struct exec_ends {
   /// void without us: the first signal, a source that fails or a sink that
   /// nobody reads ends it, within seconds.
   bool transfer = false;
+  /// Called once when all output is written and no more will come.
+  std::function<void()> out_ended = {};
+};
+
+/// What a stream goes to, where it is no new command.
+struct exec_target {
+  std::string exec;       ///< attaches to this exec; empty: a new one
+  std::uint16_t port = 0; ///< connects to a TCP port instead
 };
 
 /// What became of a command.
@@ -44,10 +54,11 @@ struct exec_end {
 /// signals are held meanwhile. Errors: the node's; bad_request for an argument
 /// that is no UTF-8; unavailable when the node stays away for 30 s.
 result<exec_end> run_exec(const std::string& endpoint, api::exec what,
-                          const exec_ends& ends);
+                          const exec_ends& ends, const exec_target& to = {});
 
 /// As above, with our stdin, stdout, stderr and terminal. Gives the exit code
-/// for main.
-result<int> run_exec(const std::string& endpoint, api::exec what);
+/// for main; Ctrl-P Ctrl-Q leaves an attached terminal with 0.
+result<int> run_exec(const std::string& endpoint, api::exec what,
+                     const exec_target& to = {});
 
 } // namespace caged::cli

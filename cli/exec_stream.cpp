@@ -45,6 +45,16 @@ result<void> exec_stream::take_data(api::stream_data& data) {
     return fail(ec::malformed, "the node sent data on a channel of its own");
   auto& to = side(data.on);
   auto end = data.offset + data.bytes.size();
+  if (data.offset > to.next && want_.attach_only) {
+    // The node's log had no room for what lies before it.
+    auto gap = data.offset - to.next;
+    dropped_ += gap;
+    to.next += gap;
+    to.written += gap;
+    to.credit = std::max(to.credit, to.next + to.window);
+    due_.emplace_back(api::stream_credit{to.on, to.credit});
+    end = data.offset + data.bytes.size();
+  }
   if (data.offset > to.next)
     return fail(ec::malformed, "output is missing: byte "
                                    + std::to_string(to.next) + " was expected, "
@@ -67,6 +77,8 @@ result<void> exec_stream::take(api::reply_body& body) {
   if (auto* data = std::get_if<api::stream_data>(&body))
     return take_data(*data);
   if (auto* ack = std::get_if<api::stream_ack>(&body)) {
+    if (want_.attach_only && in_read_ == 0) // an earlier client's stdin
+      in_read_ = in_acked_ = in_sent_ = ack->offset;
     if (ack->on != api::channel::in || ack->offset > in_read_)
       return fail(ec::malformed, "the node acknowledged what was not sent");
     while (in_acked_ < ack->offset && !in_blocks_.empty()) {
@@ -179,6 +191,11 @@ std::vector<api::request_body> exec_stream::outgoing() {
     in_end_sent_ = true;
   }
   return out;
+}
+
+bool exec_stream::ended(api::channel on) const {
+  const auto& from = side(on);
+  return from.end && from.blocks.empty() && from.next >= *from.end;
 }
 
 bool exec_stream::finished() const {

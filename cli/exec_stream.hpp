@@ -41,6 +41,11 @@ public:
   /// What has to be sent now, in this order.
   std::vector<api::request_body> outgoing();
 
+  /// The channel's end was reached and all before it is written.
+  bool ended(api::channel on) const;
+  /// Bytes of a replayed log that the node had dropped.
+  std::uint64_t dropped() const noexcept { return dropped_; }
+
   bool started() const noexcept { return started_; }
   /// The command ended and all its output is written.
   bool finished() const;
@@ -79,6 +84,7 @@ private:
   bool in_ended_ = false, in_end_sent_ = false;
 
   bool started_ = false;
+  std::uint64_t dropped_ = 0;
   std::optional<api::exec_exit> exit_;
   std::vector<api::request_body> due_;
 };

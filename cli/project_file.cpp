@@ -101,6 +101,22 @@ result<void> size(const entry& from, std::uint64_t sandbox_spec::*member,
   return within_limits(from, one);
 }
 
+/// As size(), for a duration; 0 needs no unit.
+result<void> span(const entry& from,
+                  std::chrono::milliseconds sandbox_spec::*member,
+                  std::string& to) {
+  auto got = text(from);
+  if (!got)
+    return tl::unexpected<failure>(got.error());
+  auto value = parse_span(*got);
+  if (!value)
+    return from.refuse(value.error());
+  sandbox_spec one;
+  one.*member = *value;
+  to = std::move(*got);
+  return within_limits(from, one);
+}
+
 result<void> text_map(const entry& from,
                       std::map<std::string, std::string> sandbox_spec::*member,
                       sandbox_spec& to) {
@@ -237,6 +253,14 @@ const std::vector<known_key>& known_keys() {
        }},
       {"name", "--name", text_field<&spec::name>},
       {"workdir", "--workdir", text_field<&spec::workdir>},
+      {"timeout", "--timeout",
+       [](const entry& from, up_options& to) {
+         return span(from, &spec::idle_timeout, to.timeout);
+       }},
+      {"ttl", "--ttl",
+       [](const entry& from, up_options& to) {
+         return span(from, &spec::ttl, to.ttl);
+       }},
       {"init_script", "--init-script",
        [](const entry& from, up_options& to) {
          return init_script(from, to.spec);

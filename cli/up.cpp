@@ -47,6 +47,14 @@ result<sandbox_spec> make_spec(up_options& what) {
     return tl::unexpected<failure>(labels.error());
   labels->merge(spec.labels);
   spec.labels = std::move(*labels);
+  for (auto [text, to] : {std::pair{&what.timeout, &spec.idle_timeout},
+                          std::pair{&what.ttl, &spec.ttl}})
+    if (!text->empty()) {
+      auto span = parse_span(*text);
+      if (!span)
+        return tl::unexpected<failure>(span.error());
+      *to = *span;
+    }
   if (!what.init_script.empty()) {
     auto script = read_text_file(what.init_script, limits::init_script_max);
     if (!script)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -41,5 +42,8 @@ parse_labels(const std::vector<std::string>& values);
 /// The whole file, which may have at most `max` bytes. Errors: bad_request,
 /// too_large.
 result<std::string> read_text_file(const std::string& path, std::size_t max);
+
+/// A duration as parse_duration() takes it, or 0 for none.
+result<std::chrono::milliseconds> parse_span(std::string_view text);
 
 } // namespace caged::cli

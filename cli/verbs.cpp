@@ -57,7 +57,7 @@ result<int> run_exec_verb(const common_options& with, exec_options what) {
   if (run.argv.empty())
     return fail(ec::bad_request, "no command is given",
                 "put it behind --: caged exec ID -- ls -l");
-  if (what.tty && ::isatty(STDIN_FILENO) != 1)
+  if (what.tty && !what.detach && ::isatty(STDIN_FILENO) != 1)
     return fail(ec::bad_request, "-t needs a terminal on stdin",
                 "leave -t out when input comes from a file or pipe");
   auto env = collect_env(what.env_files, what.env);
@@ -74,12 +74,23 @@ result<int> run_exec_verb(const common_options& with, exec_options what) {
   }
   run.wants_stdin = !what.no_stdin;
   run.tty = what.tty;
+  run.resume = what.resume;
   if (run.tty) {
     std::tie(run.rows, run.cols) = terminal_size();
     if (const char* term = std::getenv("TERM"); term && !run.env.count("TERM"))
       run.env["TERM"] = term;
   }
-  return run_exec(with.endpoint, std::move(run));
+  if (!what.detach)
+    return run_exec(with.endpoint, std::move(run));
+  // Its stdin, where it has one, waits for whoever attaches.
+  run.detach = true;
+  auto exec = make_uuid();
+  auto begun = ask<api::exec_started>(with.endpoint, std::move(run),
+                                      limits::request_deadline_default, exec);
+  if (!begun)
+    return tl::unexpected<failure>(begun.error());
+  std::cout << exec << "\n";
+  return 0;
 }
 
 result<int> run_connect(const common_options& with, const std::string& sandbox,
@@ -201,8 +212,8 @@ result<int> run_status(const common_options& with) {
   return print_answer<api::node_status_reply>(with, api::node_status{});
 }
 
-result<int> run_audit(const common_options& with) {
-  return print_answer<api::audit_reply>(with, api::node_audit{});
+result<int> run_audit(const common_options& with, bool fix) {
+  return print_answer<api::audit_reply>(with, api::node_audit{fix});
 }
 
 result<int> run_shutdown(const common_options& with, bool destroy_all) {

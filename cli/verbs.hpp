@@ -25,6 +25,7 @@ int exit_code_of(const failure& why, bool runs_command);
 struct up_options {
   sandbox_spec spec;
   std::string memory, disk, network;
+  std::string timeout, ttl; ///< durations; empty: the default
   std::vector<std::string> env, env_files, labels;
   std::string init_script; ///< path
   std::vector<std::string> command;
@@ -36,7 +37,7 @@ struct exec_options {
   std::vector<std::string> command;
   std::vector<std::string> env, env_files;
   std::string workdir, user, timeout;
-  bool tty = false, no_stdin = false;
+  bool tty = false, no_stdin = false, detach = false, resume = false;
   bool interactive = false; ///< says nothing new
 };
 result<int> run_exec_verb(const common_options& with, exec_options what);
@@ -60,7 +61,7 @@ result<int> run_why(const common_options& with, const std::string& sandbox);
 result<int> run_logs(const common_options& with, const std::string& sandbox,
                      const std::string& source);
 result<int> run_status(const common_options& with);
-result<int> run_audit(const common_options& with);
+result<int> run_audit(const common_options& with, bool fix);
 result<int> run_shutdown(const common_options& with, bool destroy_all);
 result<int> run_version(const common_options& with);
 

@@ -44,6 +44,8 @@ json to_json(const sandbox_info& from) {
           {"network", std::string{to_string(s.network)}},
           {"labels", s.labels},
           {"workdir", s.workdir},
+          {"idle_timeout_ms", s.idle_timeout.count()},
+          {"ttl_ms", s.ttl.count()},
           {"created_ms", from.created_ms},
           {"agent_version", from.agent_version},
           {"last_heartbeat_ms", from.last_heartbeat_ms},
@@ -91,6 +93,12 @@ details(const sandbox_info& from) {
           {"network", std::string{to_string(s.network)}},
           {"labels", labels_text(s.labels)},
           {"workdir", s.workdir},
+          {"idle", s.idle_timeout.count() == 0
+                       ? "never paused"
+                       : "paused after " + format_duration(s.idle_timeout)},
+          {"ends", s.ttl.count() == 0
+                       ? "when it is destroyed"
+                       : date_time(from.created_ms + s.ttl.count()) + " UTC"},
           {"created", date_time(from.created_ms) + " UTC"},
           {"agent", from.agent_version},
           {"init", state}};
@@ -191,6 +199,65 @@ std::string show(const api::why_reply& reply, format as) {
     out.add({date_time(item.time_ms), std::string{to_string(item.to)}, item.who,
              item.text});
   return out.str(stdout_has_colour());
+}
+
+std::string show(const api::ps_reply& reply, format as) {
+  if (as != format::table) {
+    json out = json::array();
+    for (const auto& e : reply.execs) {
+      json item = {{"exec", e.exec},         {"command", e.command},
+                   {"caller", e.caller},     {"started_ms", e.started_ms},
+                   {"pid", e.pid},           {"tty", e.tty},
+                   {"attached", e.attached}, {"detached", e.detached},
+                   {"exited", e.exited}};
+      if (e.exited) {
+        item["code"] = e.code;
+        item["signal"] = e.signal;
+      }
+      out.push_back(std::move(item));
+    }
+    return dump(out, as);
+  }
+  table out{{"EXEC", "STATE", "PID", "WHO", "AGE", "COMMAND"}};
+  auto now = wall_clock_ms();
+  for (const auto& e : reply.execs) {
+    std::string state = e.detached ? "detached" : "running";
+    if (e.attached)
+      state = "attached";
+    if (e.exited)
+      state = e.signal != 0 ? "signal " + std::to_string(e.signal)
+                            : "exit " + std::to_string(e.code);
+    out.add({e.exec, state, e.pid == 0 ? "-" : std::to_string(e.pid), e.caller,
+             age(e.started_ms, now), e.command});
+  }
+  return out.str(stdout_has_colour());
+}
+
+std::string show(const api::event& event, format as) {
+  if (as != format::table) {
+    auto item = to_json(event.what);
+    item["sandbox"] = event.sandbox;
+    item["name"] = event.name;
+    // One line each in JSON, one document each in YAML: a stream.
+    return as == format::json
+               ? item.dump(-1, ' ', false, json::error_handler_t::replace)
+                     + "\n"
+               : "---\n" + dump(item, as);
+  }
+  std::string change{to_string(event.what.to)};
+  if (event.what.from != event.what.to)
+    change = std::string{to_string(event.what.from)} + " -> " + change;
+  return date_time(event.what.time_ms) + "  " + escape_text(event.sandbox)
+         + (event.name.empty() ? "" : " (" + escape_text(event.name) + ")")
+         + "  " + change + "  " + escape_text(event.what.who) + ": "
+         + escape_text(event.what.text) + "\n";
+}
+
+std::string show(const std::vector<api::get_reply>& replies, format as) {
+  json out = json::array();
+  for (const auto& reply : replies)
+    out.push_back(json::parse(show(reply, format::json)));
+  return dump(out, as);
 }
 
 std::string show(const api::node_status_reply& r, format as) {

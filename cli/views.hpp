@@ -15,6 +15,11 @@ std::string show(const std::vector<sandbox_info>& sandboxes, format as);
 std::string show(const sandbox_info& sandbox, format as);
 std::string show(const api::get_reply& reply, format as);
 std::string show(const api::why_reply& reply, format as);
+std::string show(const api::ps_reply& reply, format as);
+/// One of a stream: a line of text or JSON, a document of YAML.
+std::string show(const api::event& event, format as);
+/// JSON or YAML.
+std::string show(const std::vector<api::get_reply>& replies, format as);
 std::string show(const api::node_status_reply& reply, format as);
 std::string show(const api::audit_reply& reply, format as);
 std::string show(const api::shutdown_reply& reply, format as);
