@@ -163,8 +163,6 @@ command_line::command_line() {
   add_pause();
   add_cp();
   add_files();
-  add_cp();
-  add_files();
   add_list_and_destroy();
   add_views();
   add_events();

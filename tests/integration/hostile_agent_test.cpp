@@ -19,6 +19,7 @@ bool has(const std::string& text, const std::string& part) {
 class liars {
 public:
   liars() {
+    std::filesystem::permissions(dir_.path(), std::filesystem::perms(0755));
     namespace fs = std::filesystem;
     fs::copy_file(bin_dir() + "/hostile_agent", dir_ / "caged-agent");
     fs::copy_file(bin_dir() + "/caged-agent", dir_ / "caged-agent.real");
