@@ -163,7 +163,9 @@ TEST_CASE("from the host no process of a sandbox is root", "[vm]") {
   job({});
   job({"-u", "nobody"});
   job({"-u", "1234:1234"});
-  job({"-t"});
+  REQUIRE(
+      node.caged({"exec", "-d", "-t", id, "--", "sh", "-c", "sleep 1000"}).exit
+      == 0);
   REQUIRE(node.caged({"exec", id, "--", "sh", "-c",
                       "(sleep 1000 >/dev/null 2>&1 </dev/null &)"})
               .exit
