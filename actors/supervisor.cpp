@@ -536,8 +536,7 @@ caf::result<api::audit_reply> supervisor_state::audit_node(bool fix) {
   std::set<std::string> ours;
   for (const auto& [id, item] : sandboxes_) {
     ours.insert(id);
-    if (item.info.state == phase::running
-        || item.info.state == phase::unhealthy
+    if (item.info.state == phase::running || item.info.state == phase::unhealthy
         || item.info.state == phase::paused)
       live.push_back(id);
   }
@@ -574,11 +573,10 @@ caf::result<api::audit_reply> supervisor_state::audit_node(bool fix) {
           return after;
         for (auto& row : before->rows)
           if (row.verdict == "orphan"
-              && std::none_of(after->rows.begin(), after->rows.end(),
-                              [&](const auto& now) {
-                                return now.kind == row.kind
-                                       && now.name == row.name;
-                              })) {
+              && std::none_of(
+                  after->rows.begin(), after->rows.end(), [&](const auto& now) {
+                    return now.kind == row.kind && now.name == row.name;
+                  })) {
             row.verdict = "freed";
             after->rows.push_back(row);
           }

@@ -46,6 +46,27 @@ exec /bin/busybox head "$@"
 
 constexpr auto no_busybox_hint = "install it: apt-get install busybox-static";
 
+/// The daemon's umask keeps what it makes to itself; a sandbox has users who
+/// are not root.
+result<void> open_to_all(const fs::path& root) {
+  std::error_code error;
+  ::chmod(root.c_str(), 0755);
+  for (const auto& item : fs::recursive_directory_iterator{root, error}) {
+    if (item.is_symlink(error))
+      continue;
+    auto may_run = (item.status(error).permissions() & fs::perms::owner_exec)
+                   != fs::perms::none;
+    ::chmod(item.path().c_str(), may_run ? 0755 : 0644);
+  }
+  if (error)
+    return fail(ec::io,
+                "cannot read " + root.string() + ": " + error.message());
+  for (const char* shared : {"tmp", "var/tmp"})
+    ::chmod((root / shared).c_str(), 01777);
+  ::chmod((root / "root").c_str(), 0700);
+  return {};
+}
+
 result<void> fill(const fs::path& root) {
   fs::path busybox = "/bin/busybox";
   std::error_code error;
@@ -68,9 +89,6 @@ result<void> fill(const fs::path& root) {
       return fail(ec::io, "cannot create " + (root / dir).string() + ": "
                               + error.message());
   }
-  ::chmod((root / "tmp").c_str(), 01777);
-  ::chmod((root / "var/tmp").c_str(), 01777);
-  ::chmod((root / "root").c_str(), 0700);
   fs::copy_file(busybox, root / "bin/busybox", error);
   if (error)
     return fail(ec::io,
@@ -104,7 +122,7 @@ result<void> fill(const fs::path& root) {
   for (const auto& [name, text] : files)
     if (auto done = sys::write_file(root / name, text, 0644); !done)
       return done;
-  return {};
+  return open_to_all(root);
 }
 
 result<void> build_minimal(const fs::path& templates) {
