@@ -62,7 +62,7 @@ TEST_CASE("300 MB each way arrive intact with flat memory") {
   auto zeros = first_word(
       run({"sh", "-c", "head -c 300M /dev/zero | sha256sum"}, within(60s)).out);
   auto got = dir / "got";
-  auto out = shell("head -c 300M /dev/zero", "> " + got);
+  auto out = shell("head -c 314572800 /dev/zero", "> " + got);
   CHECK(eventually(240s, [&] {
     return std::filesystem::exists(got)
            && std::filesystem::file_size(got) == 300ULL * 1024 * 1024;
