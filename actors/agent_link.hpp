@@ -185,6 +185,7 @@ private:
   entry& add(exec_record row, stream_table_actor table);
   void write_row(const entry& of);
   void start(const exec_call& call, const api::exec& what);
+  void begin(const std::string& exec_id, const nlohmann::json& payload);
   void start_dial(const exec_call& call, const api::dial& what);
   void reattach(entry& known, const exec_call& call, const api::exec& what);
   void refuse(const exec_call& call, failure why);

@@ -125,8 +125,30 @@ void agent_link_state::start(const exec_call& call_info,
   auto& fresh = add(std::move(row), call_info.table);
   context->clients->watch(request.route);
   auto payload = fresh.relay.start(what, call_info.workdir, request.route);
-  write_row(fresh);
-  call("exec", payload, [this, exec_id = request.id](result<json> got) {
+  if (!what.detach) {
+    write_row(fresh);
+    return begin(request.id, payload);
+  }
+  // Nobody would know after a restart that its output is to be kept: it starts
+  // when the journal has it.
+  offload(
+      self, context->records,
+      [journal = context->journal, row = fresh.row]() -> result<void> {
+        return journal->put_exec(row);
+      },
+      [this, exec_id = request.id, payload](const result<void>& written) {
+        if (written)
+          begin(exec_id, payload);
+        else
+          end_with(exec_id, written.error());
+      });
+}
+
+/// Has the agent start it.
+void agent_link_state::begin(const std::string& exec_id, const json& payload) {
+  if (execs_.count(exec_id) == 0)
+    return; // its sandbox ended meanwhile
+  call("exec", payload, [this, exec_id](result<json> got) {
     auto found = execs_.find(exec_id);
     if (found == execs_.end())
       return;

@@ -16,7 +16,6 @@ namespace {
 /// A tenant must not be able to fill the history: at most one cause of its
 /// making in this time, the rest is counted.
 constexpr auto note_interval = 10s;
-constexpr auto free_retry = 5s;
 
 } // namespace
 
@@ -352,26 +351,35 @@ void sandbox_state::exec(exec_call call) {
     auto who = call.request->caller;
     auto waiting = std::make_shared<exec_call>(std::move(call));
     waiting->resume = false;
-    resume_now(who, [this, waiting](const result<void>&) {
-      exec(std::move(*waiting)); // refused with the reason if it is not running
+    resume_now(who, [this, waiting](const result<void>& done) {
+      if (done)
+        exec(std::move(*waiting));
+      else
+        refuse(*waiting, done.error());
     });
     return;
   }
   auto allowed = allows_exec(record_.id, record_.state, last_);
-  if (!allowed || !link) {
-    auto why = allowed ? failure{ec::unavailable,
-                                 record_.id + " has no agent at the moment",
-                                 "try again"}
-                       : allowed.error();
-    context->clients->send({call.request->route, call.request->id,
-                            api::error_reply{why, record_.id, context->node}});
-    if (call.table)
-      self->send(call.table, atom::ended::value, call.request->route,
-                 call.request->id);
-    return;
+  if (!allowed)
+    return refuse(call, allowed.error());
+  if (!link)
+    return refuse(call,
+                  {ec::unavailable, record_.id + " has no agent at the moment",
+                   "try again"});
+  if (!busy_) { // the link says in a moment that it is
+    record_.active_boot_ms = context->boot_ms();
+    watch_idleness();
   }
   call.workdir = record_.spec.workdir;
   self->send(link, std::move(call));
+}
+
+void sandbox_state::refuse(const exec_call& call, const failure& why) {
+  context->clients->send({call.request->route, call.request->id,
+                          api::error_reply{why, record_.id, context->node}});
+  if (call.table)
+    self->send(call.table, atom::ended::value, call.request->route,
+               call.request->id);
 }
 
 caf::result<api::get_reply> sandbox_state::get() {
@@ -438,174 +446,6 @@ void sandbox_state::tick() {
           driven();
         });
   });
-}
-
-// -- ends
-// ----------------------------------------------------------------------
-
-void sandbox_state::on_oom(std::uint64_t kills) {
-  if (kills <= oom_kills_ || !has_processes(record_.state)
-      || record_.state == phase::stopping)
-    return;
-  auto fresh = kills - oom_kills_;
-  oom_kills_ = kills;
-  record("kernel",
-         "out of memory: the limit of " + std::to_string(record_.spec.memory_mb)
-             + " MB was reached and the kernel killed " + std::to_string(fresh)
-             + (fresh == 1 ? " process" : " processes"));
-}
-
-void sandbox_state::on_exit(const exit_report& report) {
-  if (!has_processes(record_.state) || record_.state == phase::stopping)
-    return;
-  if (record_.process.pid != 0 && !(report.process == record_.process))
-    return; // of an earlier start
-  fail_with("kernel",
-            report.oom_killed
-                ? "out of memory: the limit of "
-                      + std::to_string(record_.spec.memory_mb)
-                      + " MB was reached and the kernel killed its agent"
-                : report.text,
-            failure{ec::agent_lost, report.text, {}});
-}
-
-/// Everything but the disk layer is freed. The state changes at once; the one
-/// commit follows when it is true.
-void sandbox_state::fail_with(const std::string& who, const std::string& text,
-                              std::optional<failure> for_client) {
-  if (record_.state == phase::pending)
-    start_error_ = for_client ? for_client : failure{ec::agent_lost, text, {}};
-  auto why = note(phase::failed, who, text);
-  context->metrics->state(record_.id, phase::failed);
-  failure end{ec::agent_lost, record_.id + " has failed: " + why.text,
-              "its disk layer is kept until you destroy it; caged why "
-                  + record_.id + " shows its history"};
-  if (link)
-    self->send(link, atom::fail::value, end);
-  publish();
-  drive([this, why] {
-    offload(
-        self, context->driver_workers,
-        [driver = context->driver, journal = context->journal, what = launch(),
-         record = record_, why]() mutable -> result<void> {
-          if (auto done = driver->destroy(what.id, true); !done)
-            return done;
-          std::vector<lease> kept;
-          for (const auto& item : driver->leases(what))
-            if (item.kind == "directory")
-              kept.push_back(item);
-          record.disk_kept = true;
-          return journal->release(record, why, kept);
-        },
-        [this](result<void> done) {
-          record_.disk_kept = true;
-          if (!done)
-            record("node", "freeing it failed: " + done.error().message);
-          driven();
-          retention();
-        });
-  });
-}
-
-void sandbox_state::retention() {
-  auto since = wall_clock_ms() - record_.changed_ms;
-  auto left = context->failed_retention - std::chrono::milliseconds(since);
-  // A clock that was moved back must not keep it for ever.
-  left = std::clamp<std::chrono::milliseconds>(left, 0ms,
-                                               context->failed_retention);
-  self->delayed_send(self, left, atom::expire::value, std::uint64_t{0});
-}
-
-caf::result<bool> sandbox_state::destroy(const std::string& who) {
-  auto answer = self->make_response_promise<bool>();
-  destroyers_.push_back(answer);
-  if (record_.state == phase::stopping)
-    return answer;
-  ++generation_;
-  bool was_failed = record_.state == phase::failed;
-  if (link)
-    self->send(
-        link, atom::fail::value,
-        failure{ec::agent_lost, record_.id + " was destroyed by " + who, {}});
-  change(phase::stopping, who,
-         who == "retention" && was_failed
-             ? "its retention after the failure is over"
-             : "destroy was asked for",
-         [this](result<void> written) {
-           if (!written) {
-             freed(written);
-             return;
-           }
-           free_everything();
-         });
-  return answer;
-}
-
-void sandbox_state::free_everything() {
-  drive([this] {
-    offload(
-        self, context->driver_workers,
-        [driver = context->driver, what = record_.id] {
-          return driver->destroy(what, false);
-        },
-        [this](result<void> done) {
-          if (!done) {
-            freed(done);
-            driven();
-            return;
-          }
-          auto asked_by = last_.who;
-          auto why = note(phase::destroyed, asked_by, "everything is freed");
-          offload(
-              self, context->records,
-              [store = context->store, journal = context->journal,
-               record = record_, why]() -> result<void> {
-                if (auto done_now = journal->release(record, why, {});
-                    !done_now)
-                  return done_now;
-                std::vector<operation> erase = {
-                    {operation::kind::erase, placement_key(record.id), {}}};
-                if (!record.spec.name.empty())
-                  erase.push_back({operation::kind::erase,
-                                   name_key(record.owner, record.spec.name),
-                                   {}});
-                if (auto erased = store->commit({}, erase); !erased)
-                  return tl::unexpected<failure>(erased.error());
-                return {};
-              },
-              [this](result<void> written) {
-                freed(written);
-                driven();
-              });
-        });
-  });
-}
-
-void sandbox_state::freed(const result<void>& done) {
-  auto waiting = std::move(destroyers_);
-  destroyers_.clear();
-  if (!done) {
-    record_.state = phase::stopping;
-    for (auto& answer : waiting)
-      answer.deliver(make_error(done.error()));
-    last_.text = "it could not be freed: " + escape_text(done.error().message);
-    publish();
-    self->delayed_send(self, free_retry, atom::start::value);
-    return;
-  }
-  context->logs->remove(record_.id);
-  publish();
-  for (auto& answer : waiting)
-    answer.deliver(true);
-  stop();
-}
-
-void sandbox_state::stop() {
-  if (link)
-    self->send(link, atom::stop::value);
-  if (metrics)
-    self->send(metrics, atom::stop::value);
-  self->quit();
 }
 
 sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,

@@ -128,10 +128,12 @@ private:
   void tell(sandbox_changed what);
   void publish(std::string step = {});
   void retention();
+  void refuse(const exec_call& call, const failure& why);
   void drive(std::function<void()> call);
   void driven();
   bool pause_now(const std::string& who, const std::string& text, next then);
   bool resume_now(const std::string& who, next then);
+  caf::error refused_change(const std::string& rule) const;
   void freeze(bool again);
   void became_idle();
   void became_busy();

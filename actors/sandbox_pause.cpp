@@ -11,6 +11,20 @@ namespace caged {
 
 using namespace std::chrono_literals;
 
+namespace {
+
+/// Delivers true, or the failure.
+std::function<void(result<void>)> tells(caf::response_promise answer) {
+  return [answer](const result<void>& done) mutable {
+    if (done)
+      answer.deliver(true);
+    else
+      answer.deliver(make_error(done.error()));
+  };
+}
+
+} // namespace
+
 // -- pause and resume --------------------------------------------------------
 
 /// Starts to freeze it. False: the state does not allow it.
@@ -51,6 +65,8 @@ bool sandbox_state::pause_now(const std::string& who, const std::string& text,
               change(phase::running, "node",
                      "it could not be frozen: " + frozen.error().message,
                      nullptr);
+              if (!busy_)
+                became_idle(); // tried again after another span
             }
             then(frozen);
             driven();
@@ -78,7 +94,8 @@ bool sandbox_state::resume_now(const std::string& who, next then) {
           if (thawed && record_.state == phase::paused) {
             if (link)
               self->send(link, atom::resume::value);
-            became_idle(); // a new span begins, if nothing runs in it
+            if (!busy_)
+              became_idle(); // a new span begins
             change(phase::running, who, "resume was asked for", then);
           } else {
             then(thawed);
@@ -109,53 +126,31 @@ void sandbox_state::freeze(bool again) {
 }
 
 caf::result<bool> sandbox_state::pause(const std::string& who) {
+  if (record_.state == phase::paused)
+    return false;
+  if (!context->driver->capabilities().pause)
+    return make_error(ec::unsupported,
+                      "the runtime of " + record_.id + " cannot pause");
   auto answer = self->make_response_promise<bool>();
-  if (record_.state == phase::paused) {
-    answer.deliver(false);
-    return answer;
-  }
-  if (!context->driver->capabilities().pause) {
-    answer.deliver(make_error(ec::unsupported, "the runtime of " + record_.id
-                                                   + " cannot pause"));
-    return answer;
-  }
-  bool begun = pause_now(who, "pause was asked for",
-                         [answer](result<void> done) mutable {
-                           if (done)
-                             answer.deliver(true);
-                           else
-                             answer.deliver(make_error(done.error()));
-                         });
-  if (!begun) {
-    auto state = std::string{to_string(record_.state)};
-    answer.deliver(make_error(
-        ec::wrong_state,
-        record_.id + " is " + state + "; only a running sandbox can be paused",
-        "caged why " + record_.id + " shows its history"));
-  }
+  if (!pause_now(who, "pause was asked for", tells(answer)))
+    answer.deliver(refused_change("only a running sandbox can be paused"));
   return answer;
 }
 
 caf::result<bool> sandbox_state::resume(const std::string& who) {
+  if (record_.state == phase::running)
+    return false;
   auto answer = self->make_response_promise<bool>();
-  if (record_.state == phase::running) {
-    answer.deliver(false);
-    return answer;
-  }
-  bool begun = resume_now(who, [answer](result<void> done) mutable {
-    if (done)
-      answer.deliver(true);
-    else
-      answer.deliver(make_error(done.error()));
-  });
-  if (!begun) {
-    auto state = std::string{to_string(record_.state)};
-    answer.deliver(make_error(
-        ec::wrong_state,
-        record_.id + " is " + state + "; only a paused sandbox can be resumed",
-        "caged why " + record_.id + " shows its history"));
-  }
+  if (!resume_now(who, tells(answer)))
+    answer.deliver(refused_change("only a paused sandbox can be resumed"));
   return answer;
+}
+
+caf::error sandbox_state::refused_change(const std::string& rule) const {
+  return make_error(ec::wrong_state,
+                    record_.id + " is " + std::string{to_string(record_.state)}
+                        + "; " + rule,
+                    "caged why " + record_.id + " shows its history");
 }
 
 // -- its execs ---------------------------------------------------------------

@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -39,7 +40,8 @@ public:
                   "the address " + caged::quoted(address)
                       + " is no IPv4 address",
                   "use 127.0.0.1, or 0.0.0.0 for every interface");
-    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    // Non-blocking: a connection may be gone between poll and accept.
+    fd_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     int on = 1;
     ::setsockopt(fd_, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     socklen_t size = sizeof at;
@@ -84,6 +86,36 @@ int serve(const std::string& endpoint, const forward_options& what,
 
 volatile std::sig_atomic_t ended_by = 0;
 
+/// The signals that end us or tell of a child: they come in poll() and nowhere
+/// else, so that none is missed between a look and a wait.
+class interruptions {
+public:
+  interruptions() {
+    sigset_t set;
+    ::sigemptyset(&set);
+    struct sigaction on {};
+    on.sa_handler = [](int number) {
+      if (number != SIGCHLD)
+        ended_by = number;
+    };
+    for (int number : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) {
+      ::sigaddset(&set, number);
+      ::sigaction(number, &on, nullptr);
+    }
+    ::sigprocmask(SIG_BLOCK, &set, &before_);
+  }
+  int poll(pollfd& news) const { return ::ppoll(&news, 1, nullptr, &before_); }
+  /// In a child.
+  void undo() const {
+    for (int number : {SIGINT, SIGTERM, SIGHUP, SIGCHLD})
+      std::signal(number, SIG_DFL);
+    ::sigprocmask(SIG_SETMASK, &before_, nullptr);
+  }
+
+private:
+  sigset_t before_{};
+};
+
 } // namespace
 
 result<forward_ports> parse_ports(const std::string& text) {
@@ -127,31 +159,24 @@ result<int> run_forward(const common_options& with,
   fixed.sandbox = there->sandbox.id;
   std::cout << what.address << ":" << *local << " -> "
             << escape_text(fixed.sandbox) << ":" << ports->remote << std::endl;
-  struct sigaction on {};
-  on.sa_handler = [](int number) { ended_by = number; };
-  for (int number : {SIGINT, SIGTERM, SIGHUP})
-    ::sigaction(number, &on, nullptr);
-  struct sigaction child {};
-  child.sa_handler = [](int) {};
-  ::sigaction(SIGCHLD, &child, nullptr);
+  interruptions signals;
   int running = 0;
   while (ended_by == 0) {
     while (running > 0 && ::waitpid(-1, nullptr, WNOHANG) > 0)
       --running;
-    if (running >= connections_most) {
-      ::waitpid(-1, nullptr, 0);
-      --running;
+    pollfd news{running < connections_most ? here.fd() : -1, POLLIN, 0};
+    if (signals.poll(news) <= 0)
       continue;
-    }
     int fd = ::accept4(here.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+      return fail_errno(ec::resource, "a connection cannot be taken", errno);
     if (fd < 0)
-      continue; // a signal, or a connection that went away at once
+      continue; // it went away at once
     auto pid = ::fork();
     if (pid == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGTERM);
       ::close(here.fd());
-      for (int number : {SIGINT, SIGTERM, SIGHUP, SIGCHLD})
-        std::signal(number, SIG_DFL);
+      signals.undo();
       ::_exit(serve(with.endpoint, fixed, ports->remote, fd));
     }
     ::close(fd);

@@ -18,19 +18,6 @@ namespace caged::cli {
 
 namespace {
 
-/// A number, or a name with or without SIG, as kill(1) takes it.
-result<int> parse_signal(const std::string& text) {
-  auto name = text.rfind("SIG", 0) == 0 ? text.substr(3) : text;
-  for (int number = 1; number <= SIGSYS; ++number) {
-    const char* abbreviation = ::sigabbrev_np(number);
-    if (std::to_string(number) == name
-        || (abbreviation && name == abbreviation))
-      return number;
-  }
-  return fail(ec::bad_request, "there is no signal " + caged::quoted(text),
-              "use a name such as TERM, or a number; kill -l lists them");
-}
-
 /// The exec that is meant: by id or prefix, or the only one that fits.
 result<api::exec_info> find_exec(const common_options& with,
                                  const std::string& sandbox,

@@ -6,7 +6,6 @@
 
 #include <yaml-cpp/yaml.h>
 
-#include "cli/nearest.hpp"
 #include "cli/values.hpp"
 #include "messages/text.hpp"
 
@@ -108,7 +107,7 @@ result<void> span(const entry& from,
   auto got = text(from);
   if (!got)
     return tl::unexpected<failure>(got.error());
-  auto value = parse_span(*got);
+  auto value = parse_duration(*got);
   if (!value)
     return from.refuse(value.error());
   sandbox_spec one;

@@ -50,7 +50,7 @@ result<sandbox_spec> make_spec(up_options& what) {
   for (auto [text, to] : {std::pair{&what.timeout, &spec.idle_timeout},
                           std::pair{&what.ttl, &spec.ttl}})
     if (!text->empty()) {
-      auto span = parse_span(*text);
+      auto span = parse_duration(*text);
       if (!span)
         return tl::unexpected<failure>(span.error());
       *to = *span;

@@ -142,10 +142,4 @@ result<std::string> read_text_file(const std::string& path, std::size_t max) {
   return out;
 }
 
-result<std::chrono::milliseconds> parse_span(std::string_view text) {
-  if (text == "0")
-    return std::chrono::milliseconds{0};
-  return parse_duration(text);
-}
-
 } // namespace caged::cli

@@ -43,7 +43,4 @@ parse_labels(const std::vector<std::string>& values);
 /// too_large.
 result<std::string> read_text_file(const std::string& path, std::size_t max);
 
-/// A duration as parse_duration() takes it, or 0 for none.
-result<std::chrono::milliseconds> parse_span(std::string_view text);
-
 } // namespace caged::cli

@@ -1,10 +1,13 @@
 #include "messages/text.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <limits>
+#include <numeric>
 
 #include <sys/random.h>
 
@@ -43,6 +46,22 @@ void fill_random(void* bytes, std::size_t size) {
       size -= static_cast<std::size_t>(got);
     }
   }
+}
+
+std::size_t distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    auto diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      auto above = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1,
+                         diagonal + (a[i - 1] == b[j - 1] ? 0u : 1u)});
+      diagonal = above;
+    }
+  }
+  return row[b.size()];
 }
 
 } // namespace
@@ -290,6 +309,29 @@ std::int64_t wall_clock_ms() {
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
   return static_cast<std::int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
+}
+
+std::string nearest(const std::string& word,
+                    const std::vector<std::string>& candidates) {
+  return *std::min_element(candidates.begin(), candidates.end(),
+                           [&](const auto& a, const auto& b) {
+                             return distance(word, a) < distance(word, b);
+                           });
+}
+
+result<int> parse_signal(const std::string& text) {
+  auto name = text.rfind("SIG", 0) == 0 ? text.substr(3) : text;
+  constexpr int last = 64; // SIGRTMAX, which glibc asks the kernel for
+  for (int number = 1; number <= last; ++number) {
+    const char* abbreviation = ::sigabbrev_np(number);
+    if (std::to_string(number) == text
+        || (abbreviation && name == abbreviation))
+      return number;
+  }
+  return fail(
+      ec::bad_request,
+      "there is no signal " + quoted(text)
+          + "; it must be a number from 1 to 64 or a name such as TERM");
 }
 
 } // namespace caged

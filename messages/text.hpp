@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "messages/error.hpp"
 
@@ -46,6 +47,15 @@ std::string quoted(std::string_view text);
 
 /// "512 MB", "1.5 GB": for people. bytes.
 std::string format_bytes(double bytes);
+
+/// The candidate that needs the fewest letters changed, added or left out
+/// (Levenshtein); the first of several. `candidates` is not empty.
+std::string nearest(const std::string& word,
+                    const std::vector<std::string>& candidates);
+
+/// Number of a signal from a number, 1 to 64, or a name with or without SIG, as
+/// kill(1) takes it. Error: bad_request.
+result<int> parse_signal(const std::string& text);
 
 /// Wall clock, milliseconds since 1970.
 std::int64_t wall_clock_ms();

@@ -155,30 +155,12 @@ std::vector<setting> settings_of(node_config& c) {
   };
 }
 
-std::size_t distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j)
-    row[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    auto diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      auto above = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1,
-                         diagonal + (a[i - 1] == b[j - 1] ? 0u : 1u)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
-std::string nearest(const std::string& key,
-                    const std::vector<setting>& settings) {
-  auto best = std::min_element(
-      settings.begin(), settings.end(), [&](const auto& a, const auto& b) {
-        return distance(key, a.flag) < distance(key, b.flag);
-      });
-  return best->flag;
+std::string nearest_flag(const std::string& key,
+                         const std::vector<setting>& settings) {
+  std::vector<std::string> flags;
+  for (const auto& item : settings)
+    flags.push_back(item.flag);
+  return nearest(key, flags);
 }
 
 std::string refusal(const std::string& where, const std::string& value,
@@ -208,7 +190,7 @@ result<void> read_file(const std::string& file, std::vector<setting>& settings,
       if (known == settings.end())
         return fail(ec::bad_request,
                     line + ": there is no setting " + caged::quoted(key),
-                    "did you mean " + nearest(key, settings) + "?");
+                    "did you mean " + nearest_flag(key, settings) + "?");
       if (!item.second.IsScalar())
         return fail(ec::bad_request,
                     line + ": " + key + " takes one value, not a list or map");

@@ -56,41 +56,35 @@ private:
   temp_dir dir_;
 };
 
+/// A lie that is told when an exec is asked for: its client ends with the
+/// sandbox. What the client printed.
+std::string lies_to_an_exec(const std::string& lie, const std::string& cause) {
+  liars two;
+  two.up(lie);
+  auto got = two.node->start_caged({"exec", "evil", "--", "true"});
+  two.costs_only_itself(cause);
+  CHECK(got->wait(20s));
+  CHECK(got->exit() == 125);
+  return got->out();
+}
+
 } // namespace
 
 TEST_CASE("an agent that sends output at a false offset is cut off") {
-  liars two;
-  two.up("offsets");
-  auto got = two.node->start_caged({"exec", "evil", "--", "true"});
-  two.costs_only_itself("offset 4096 where 0 was expected");
-  CHECK(got->wait(20s));
-  CHECK(got->exit() == 125);
-  CHECK(got->out().empty());
+  CHECK(lies_to_an_exec("offsets", "offset 4096 where 0 was expected").empty());
 }
 
 TEST_CASE("an agent that sends more than its credit is cut off") {
-  liars two;
-  two.up("credit");
-  auto got = two.node->start_caged({"exec", "evil", "--", "true"});
-  two.costs_only_itself("beyond its credit");
-  CHECK(got->wait(20s));
-  CHECK(got->exit() == 125);
+  lies_to_an_exec("credit", "beyond its credit");
 }
 
 TEST_CASE("an agent that acknowledges what was never sent is cut off") {
-  liars two;
-  two.up("ack");
-  auto got = two.node->start_caged({"exec", "evil", "--", "true"});
-  two.costs_only_itself("beyond what was sent");
-  CHECK(got->wait(20s));
+  CHECK(lies_to_an_exec("ack", "beyond what was sent").empty());
 }
 
 TEST_CASE("an exit code that cannot be is refused") {
-  liars two;
-  two.up("exit");
-  auto got = two.node->start_caged({"exec", "evil", "--", "true"});
-  two.costs_only_itself("exit with a code or signal out of range");
-  CHECK(got->wait(20s));
+  CHECK(lies_to_an_exec("exit", "exit with a code or signal out of range")
+            .empty());
 }
 
 TEST_CASE("an agent that floods the link is cut off, the node stays small") {

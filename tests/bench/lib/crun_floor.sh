@@ -12,7 +12,9 @@
 #   crun_floor.sh DIR remove [warm]  all of them, or all but "warm"
 set -euo pipefail
 export LC_ALL=C
-umount /sys/fs/cgroup/unified 2>/dev/null || true
+if mountpoint -q /sys/fs/cgroup/unified; then
+  umount /sys/fs/cgroup/unified
+fi
 dir=$1 verb=$2
 shift 2
 crun=(crun --root "$dir/state" --cgroup-manager=cgroupfs)

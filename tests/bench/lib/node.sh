@@ -36,7 +36,7 @@ node_stop() { # sandboxes live on
 
 node_kill() {
   kill -KILL "$node"
-  wait "$node" 2>/dev/null || true
+  wait "$node" 2>/dev/null || [[ $? -eq 137 ]] # of the kill, nothing else
   node=
 }
 

@@ -95,5 +95,6 @@ podman_remove() {
 }
 # Those of this run: its folder is in their arguments. [p]: not grep's own.
 podman_processes() {
-  grep -lsa "$work/[p]odman/" /proc/[0-9]*/cmdline | cut -d/ -f3 || true
+  # 1: none; 2: one ended while it was looked at.
+  { grep -lsa "$work/[p]odman/" /proc/[0-9]*/cmdline || [[ $? -le 2 ]]; } | cut -d/ -f3
 }

@@ -162,6 +162,18 @@ TEST_CASE("a restarted node keeps a detached exec's output without a gap") {
   CHECK(n.answers<api::exec_started>(exec).back().pid == 42);
 }
 
+TEST_CASE("a detached exec that cannot be recorded is refused, not started") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox();
+  n.journal->broken = true;
+  auto exec = n.ask(detached(id));
+  CHECK(n.error_of(exec).code == ec::io);
+  CHECK(n.agents->last().count("exec") == 0);
+  n.journal->broken = false;
+  CHECK(n.answers<api::ps_reply>(n.ask(api::ps{id})).at(0).execs.empty());
+}
+
 TEST_CASE("kill reaches an exec by its prefix, and says what it cannot find") {
   node n;
   n.boot();

@@ -31,8 +31,8 @@ public:
   std::set<std::string> frozen;
   failure start_error{ec::internal, {}, {}};
   failure destroy_error{ec::internal, {}, {}};
-  bool refuse_pause = false, refuse_start = false, refuse_destroy = false,
-       refuse_recover = false;
+  bool refuse_pause = false, refuse_resume = false, refuse_start = false,
+       refuse_destroy = false, refuse_recover = false;
   std::vector<std::string> calls;
   int overlapping = 0;
 
@@ -88,6 +88,8 @@ public:
   }
   result<void> resume(const std::string& id) override {
     calls.push_back("resume " + id);
+    if (refuse_resume)
+      return fail(ec::io, "the freezer is broken");
     frozen.erase(id);
     return {};
   }
@@ -228,6 +230,8 @@ public:
     return {};
   }
   result<void> put_exec(const exec_record& e) override {
+    if (broken)
+      return fail(ec::io, "the journal cannot be written: disk full");
     exec_rows[e.exec] = e;
     return {};
   }

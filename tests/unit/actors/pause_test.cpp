@@ -173,3 +173,37 @@ TEST_CASE("no change of the date moves the time to live") {
   live(n, 15s);
   CHECK(n.state_of(id) == phase::destroyed);
 }
+
+TEST_CASE("a sandbox that is resumed with a command in it is not idle") {
+  node n;
+  n.boot();
+  auto id = up(n, 60s);
+  n.ask(exec_in(id));
+  n.ask(api::pause{id});
+  n.ask(api::resume{id});
+  live(n, 10min);
+  CHECK(n.state_of(id) == phase::running);
+}
+
+TEST_CASE("a freezer that fails is tried again after another idle span") {
+  node n;
+  n.boot();
+  auto id = up(n, 60s);
+  n.driver->refuse_pause = true;
+  live(n, 65s);
+  CHECK(n.state_of(id) == phase::running);
+  n.driver->refuse_pause = false;
+  live(n, 65s);
+  CHECK(n.state_of(id) == phase::paused);
+}
+
+TEST_CASE("a thaw that fails refuses the exec with its reason") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox();
+  n.ask(api::pause{id});
+  n.driver->refuse_resume = true;
+  auto asked = n.ask(exec_in(id, true));
+  CHECK(n.error_of(asked).message.find("freezer") != std::string::npos);
+  CHECK(n.state_of(id) == phase::paused);
+}

@@ -5,7 +5,6 @@
 
 #include <unistd.h>
 
-#include "cli/nearest.hpp"
 #include "cli/project_file.hpp"
 
 using namespace caged;
@@ -160,9 +159,4 @@ TEST_CASE("a project file is looked for up to the repository or home") {
   // Outside of both only the directory itself counts.
   CHECK_FALSE(find_project_file(home / "plain/x", "/nowhere").has_value());
   CHECK(find_project_file(home, "") == home / name);
-}
-
-TEST_CASE("the nearest word needs the fewest changes") {
-  CHECK(nearest("memry", {"name", "memory", "env"}) == "memory");
-  CHECK(nearest("", {"abc", "de"}) == "de");
 }

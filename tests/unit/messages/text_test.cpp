@@ -126,3 +126,18 @@ TEST_CASE("quoted text cannot leave its quotes by a control character") {
   CHECK(quoted("a\nb") == "\"a\\x0Ab\"");
   CHECK(quoted(std::string(1000, 'x')).size() == 130);
 }
+
+TEST_CASE("signals have numbers and names, with or without SIG") {
+  CHECK(parse_signal("9").value() == 9);
+  CHECK(parse_signal("KILL").value() == 9);
+  CHECK(parse_signal("SIGTERM").value() == 15);
+  CHECK(parse_signal("64").value() == 64);
+  for (const char* bad : {"", "0", "65", "-1", "09", "term", "SIG", "SIG9"})
+    CHECK_FALSE(parse_signal(bad));
+}
+
+TEST_CASE("the nearest word needs the fewest changes") {
+  CHECK(nearest("memry", {"name", "memory", "env"}) == "memory");
+  CHECK(nearest("", {"abc", "de"}) == "de");
+  CHECK(nearest("", {"b", "a"}) == "b"); // the first of several
+}
