@@ -233,6 +233,10 @@ result<void> running_node::begin(const node_config& config,
 
   system_config_ = std::make_unique<caf::actor_system_config>();
   system_config_->set("scheduler.max-threads", actor_threads);
+  // "stealing", CAF's default, polls for work while it is idle; "sharing" waits
+  // on a condition. Measured with 4 idle sandboxes on 2 cores: 2 % of a core
+  // against 0.2 %, and an exec was answered 24 ms sooner.
+  system_config_->set("scheduler.policy", caf::atom("sharing"));
   system_config_->add_error_category(caf::atom("caged"), render_error);
   system_ = std::make_unique<caf::actor_system>(*system_config_);
   std::vector<worker_actor> workers;
