@@ -303,7 +303,7 @@ std::string encode_data(std::string_view type, std::optional<std::uint64_t> id,
     out += bytes;
   } else {
     out += "\"data\":\"";
-    out += base64_encode(bytes);
+    base64_append(out, bytes);
     out += "\"}}\n";
   }
   return out;

@@ -172,8 +172,15 @@ std::string format_duration(std::chrono::milliseconds value) {
 }
 
 std::string base64_encode(std::string_view bytes) {
-  std::string out((bytes.size() + 2) / 3 * 4, '=');
-  auto* to = out.data();
+  std::string out;
+  base64_append(out, bytes);
+  return out;
+}
+
+void base64_append(std::string& out, std::string_view bytes) {
+  auto before = out.size();
+  out.resize(before + (bytes.size() + 2) / 3 * 4, '=');
+  auto* to = out.data() + before;
   auto byte = [&](std::size_t i) {
     return static_cast<std::uint32_t>(static_cast<std::uint8_t>(bytes[i]));
   };
@@ -192,7 +199,6 @@ std::string base64_encode(std::string_view bytes) {
     if (rest == 2)
       *to++ = alphabet[group >> 6 & 63U];
   }
-  return out;
 }
 
 result<std::string> base64_decode(std::string_view text) {

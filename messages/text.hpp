@@ -29,6 +29,8 @@ std::string format_duration(std::chrono::milliseconds value);
 
 /// RFC 4648 with padding.
 std::string base64_encode(std::string_view bytes);
+/// The same, behind what is there: needs no second copy.
+void base64_append(std::string& out, std::string_view bytes);
 /// Error: bad_request.
 result<std::string> base64_decode(std::string_view text);
 
