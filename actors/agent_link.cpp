@@ -1,6 +1,8 @@
 #include "actors/agent_link.hpp"
 
 #include <algorithm>
+#include <chrono>
+#include <random>
 
 #include <caf/actor_system.hpp>
 #include <caf/send.hpp>
@@ -256,11 +258,9 @@ void agent_link_state::on_hello(const json& payload) {
     known_.clear();
   }
   boot_ = *boot;
-  // The environment of every exec goes over the link, so that it never stands
-  // in the runtime's configuration on disk.
   auto seen_version = escape_text(*version, 64);
   auto listed = payload.value("execs", json::array());
-  call("resumed", {{"env", env}},
+  call("resumed", resumed(false),
        [this, seen_version, listed](result<json> got) {
          if (!got) {
            if (channel_)
@@ -275,6 +275,44 @@ void agent_link_state::on_hello(const json& payload) {
          if (!init_script_.empty())
            start_init_exec();
        });
+}
+
+/// The environment of every exec goes over the link, so that it never stands
+/// in the runtime's configuration on disk.
+json agent_link_state::resumed(bool thawed) const {
+  json out = {{"env", setup->env},
+              {"cpus", setup->cpus},
+              {"memory_bytes", setup->memory_mb << 20U}};
+  if (thawed) {
+    std::string seed;
+    std::random_device kernel;
+    for (int i = 0; i < 8; ++i) {
+      auto word = kernel();
+      seed.append(reinterpret_cast<const char*>(&word), sizeof word);
+    }
+    out["entropy"] = base64_encode(seed);
+    out["time_ns"] = std::chrono::duration_cast<std::chrono::nanoseconds>(
+                         std::chrono::system_clock::now().time_since_epoch())
+                         .count();
+  }
+  return out;
+}
+
+/// From the pool to a tenant. A connection that is lost meanwhile is made anew,
+/// and its hello does the same.
+void agent_link_state::assign(const link_assigned& to) {
+  setup = to.setup;
+  metrics = to.metrics;
+  resume();
+  if (!connected_)
+    return;
+  call("resumed", resumed(true), [this](const result<json>& got) {
+    if (got)
+      notify({link_notice::kind::up, {}, boot_, {}, 0});
+    else if (channel_)
+      violation("it refused its tenant's setup: "
+                + escape_text(got.error().message));
+  });
 }
 
 void agent_link_state::on_line(ap::line message) {
@@ -418,12 +456,12 @@ link_summary agent_link_state::summary() const {
 
 agent_link_actor::behavior_type
 agent_link(agent_link_state::pointer self, context_ptr context, std::string id,
-           std::map<std::string, std::string> env, link_owner_actor owner,
+           agent_setup setup, link_owner_actor owner,
            metrics_stream_actor metrics) {
   auto& st = self->state;
   st.context = std::move(context);
   st.id = std::move(id);
-  st.env = std::move(env);
+  st.setup = std::move(setup);
   st.owner = std::move(owner);
   st.metrics = std::move(metrics);
   return {
@@ -436,6 +474,7 @@ agent_link(agent_link_state::pointer self, context_ptr context, std::string id,
       },
       [self](atom::pause) { self->state.pause(); },
       [self](atom::resume) { self->state.resume(); },
+      [self](const link_assigned& to) { self->state.assign(to); },
       [self](atom::list) { return self->state.list(); },
       [self](atom::kill, const std::string& exec, int signal) {
         return self->state.kill(exec, signal);

@@ -60,6 +60,22 @@ struct link_target {
   bool paused = false; ///< frozen: it is dialled when it is resumed
 };
 
+/// What an agent is told of its sandbox with every hello.
+struct agent_setup {
+  std::map<std::string, std::string> env; ///< of every exec; never logged
+  unsigned cpus = 0;
+  std::uint64_t memory_mb = 0;
+  explicit agent_setup(const sandbox_spec& of)
+      : env{of.env}, cpus{of.cpus}, memory_mb{of.memory_mb} {}
+};
+
+/// Its sandbox was thawed for a tenant: the agent is told the tenant's setup,
+/// and `up` is the answer.
+struct link_assigned {
+  agent_setup setup;
+  metrics_stream_actor metrics;
+};
+
 /// Told when an exec's stream is over: route, request id.
 using stream_table_actor =
     caf::typed_actor<caf::reacts_to<atom::ended, std::string, std::string>>;
@@ -78,6 +94,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_notice)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_event)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_summary)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_target)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::link_assigned)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::exec_call)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::api::ps_reply)
 
@@ -101,6 +118,7 @@ using agent_link_actor = caf::typed_actor<
     caf::reacts_to<atom::gone, std::string>,
     // Its sandbox is frozen: nothing is expected of the agent until resume.
     caf::reacts_to<atom::pause>, caf::reacts_to<atom::resume>,
+    caf::reacts_to<link_assigned>,
     caf::replies_to<atom::list>::with<api::ps_reply>,
     caf::replies_to<atom::kill, std::string, int>::with<std::string>,
     // Runs the init script, its output goes to exec_logs.
@@ -133,6 +151,7 @@ public:
   void call_expired(std::uint64_t id);
   void pause();
   void resume();
+  void assign(const link_assigned& to);
   api::ps_reply list() const;
   caf::result<std::string> kill(const std::string& exec, int signal);
   void grace_over(const std::string& exec);
@@ -142,7 +161,7 @@ public:
   pointer self;
   context_ptr context;
   std::string id;
-  std::map<std::string, std::string> env;
+  std::optional<agent_setup> setup;
   link_owner_actor owner;
   metrics_stream_actor metrics;
 
@@ -164,6 +183,7 @@ private:
   void watch();
   void say_hello();
   void on_hello(const nlohmann::json& payload);
+  nlohmann::json resumed(bool thawed) const;
   void on_line(agent_protocol::line message);
   void on_stream_line(agent_protocol::line& message);
   void on_metrics(const nlohmann::json& payload);
@@ -223,7 +243,7 @@ private:
 
 agent_link_actor::behavior_type
 agent_link(agent_link_state::pointer self, context_ptr context, std::string id,
-           std::map<std::string, std::string> env, link_owner_actor owner,
+           agent_setup setup, link_owner_actor owner,
            metrics_stream_actor metrics);
 
 } // namespace caged

@@ -33,6 +33,11 @@ public:
                         std::uint64_t memory_mb_reserved,
                         std::uint64_t disk_gb_total,
                         std::uint64_t disk_gb_reserved) = 0;
+  virtual void pool(const std::string& template_name, std::size_t size,
+                    std::size_t ready) = 0;
+  /// A sandbox was asked for of a template that has a pool: it came from there,
+  /// or it did not.
+  virtual void pool_asked(const std::string& template_name, bool hit) = 0;
   virtual void created(std::chrono::nanoseconds took) = 0; ///< up -> running
   virtual void exec_answered(std::chrono::nanoseconds took) = 0; ///< started
   virtual void message(std::string_view verb) = 0; ///< one request came

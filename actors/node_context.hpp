@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "actors/agent_port.hpp"
 #include "actors/client_sink.hpp"
@@ -18,6 +19,12 @@
 #include "actors/worker.hpp"
 
 namespace caged {
+
+/// Sandboxes that are made ahead of a template.
+struct pool_setting {
+  std::string template_name;
+  unsigned size = 0;
+};
 
 /// What every actor of a node needs: made once by caged-node's main (or a
 /// test), never changed afterwards. The interfaces are thread-safe.
@@ -36,6 +43,12 @@ struct node_context {
   /// From the start of its processes to the first hello.
   std::chrono::milliseconds agent_deadline = std::chrono::seconds(10);
   std::chrono::milliseconds failed_retention = std::chrono::hours(24);
+  std::vector<pool_setting> pools; ///< one of each template at most
+  /// Percent of the host's cpu time in use above which the pool is not filled;
+  /// 100: no limit.
+  unsigned pool_load = 80;
+  /// That percentage since the last call; any thread. May be empty.
+  std::function<unsigned()> host_busy;
 
   std::shared_ptr<runtime> driver;
   std::shared_ptr<caged::store> store;

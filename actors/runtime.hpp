@@ -118,6 +118,12 @@ public:
   virtual result<void> pause(const std::string& id) = 0;
   virtual result<void> resume(const std::string& id) = 0;
 
+  /// Gives a sandbox that was started for another spec the limits and the host
+  /// name of this one: of what start() was told, cpus, memory, pids and name
+  /// may differ. Again is fine. Errors: not_found, resource.
+  virtual result<void> tune(const launch_request& request,
+                            const process_ref& process) = 0;
+
   /// Error: not_found.
   virtual result<host_stats> stats(const launch_request& request) = 0;
 

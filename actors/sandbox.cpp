@@ -27,6 +27,40 @@ std::string name_key(const std::string& owner, const std::string& name) {
   return "names/" + owner + "/" + name;
 }
 
+result<void> place(store& to, const sandbox_record& sandbox,
+                   const std::string& node) {
+  std::vector<compare> absent = {{placement_key(sandbox.id), 0}};
+  std::vector<operation> put = {
+      {operation::kind::put, placement_key(sandbox.id), node}};
+  if (!sandbox.spec.name.empty()) {
+    auto key = name_key(sandbox.owner, sandbox.spec.name);
+    absent.push_back({key, 0});
+    put.push_back({operation::kind::put, key, sandbox.id});
+  }
+  if (auto placed = to.commit(absent, put); !placed)
+    return tl::unexpected<failure>(placed.error());
+  return {};
+}
+
+result<void> unplace(store& from, const sandbox_record& sandbox) {
+  std::vector<compare> unchanged;
+  std::vector<operation> erase = {
+      {operation::kind::erase, placement_key(sandbox.id), {}}};
+  if (!sandbox.spec.name.empty()) {
+    auto key = name_key(sandbox.owner, sandbox.spec.name);
+    auto named = from.get(key);
+    if (!named)
+      return tl::unexpected<failure>(named.error());
+    if (*named && (*named)->value == sandbox.id) {
+      unchanged.push_back({key, (*named)->revision});
+      erase.push_back({operation::kind::erase, key, {}});
+    }
+  }
+  if (auto erased = from.commit(unchanged, erase); !erased)
+    return tl::unexpected<failure>(erased.error());
+  return {};
+}
+
 launch_request sandbox_state::launch() const {
   return {record_.id, record_.spec, record_.slot};
 }
@@ -68,7 +102,8 @@ cause sandbox_state::note(phase to, std::string who, std::string text) {
 void sandbox_state::change(phase to, std::string who, std::string text,
                            next then) {
   auto why = note(to, std::move(who), std::move(text));
-  context->metrics->state(record_.id, to);
+  if (!is_member())
+    context->metrics->state(record_.id, to);
   offload(
       self, context->records,
       [journal = context->journal, record = record_, why]() -> result<void> {
@@ -119,7 +154,9 @@ void sandbox_state::publish(std::string step) {
   what.gone = record_.state == phase::destroyed;
   what.made = record_.state != phase::pending || record_.process.pid != 0;
   what.ready =
-      written_ && record_.state == phase::running && record_.init_state != 0;
+      written_ && record_.state == phase::running && record_.init_state != 0
+      && !handing_out_;
+  what.parked = parked_ && record_.state == phase::paused;
   what.error = start_error_;
   what.step = std::move(step);
   what.news = std::exchange(news_, {});
@@ -206,10 +243,16 @@ void sandbox_state::recover() {
   drive([this] {
     offload(
         self, context->driver_workers,
-        [driver = context->driver, what = launch(), process = record_.process] {
-          return driver->recover(what, process);
+        [driver = context->driver, what = launch(),
+         process = record_.process]() -> result<std::optional<failure>> {
+          if (auto got = driver->recover(what, process); !got)
+            return tl::unexpected<failure>(got.error());
+          // A daemon that died at its hand-out may not have come to it.
+          if (auto tuned = driver->tune(what, process); !tuned)
+            return tuned.error();
+          return std::nullopt;
         },
-        [this](result<void> got) {
+        [this](const result<std::optional<failure>>& got) {
           if (!has_processes(record_.state)
               || record_.state == phase::stopping) {
             driven();
@@ -223,6 +266,9 @@ void sandbox_state::recover() {
             freeze(record_.state == phase::paused);
             watch_agent(record_.agent_boot);
             watch_idleness();
+            if (*got)
+              record("node", "its limits could not be set again: "
+                                 + (*got)->message);
           } else {
             fail_with("node", "its processes ended while the node was away: "
                                   + got.error().message);
@@ -234,12 +280,13 @@ void sandbox_state::recover() {
 
 void sandbox_state::watch_agent(const std::string& known_boot) {
   auto self_handle = caf::actor_cast<link_owner_actor>(self);
-  if (!metrics)
+  if (!metrics && !is_member())
     metrics = self->spawn(metrics_stream, context, record_.id, record_.spec);
   if (!link)
-    link = self->spawn(agent_link, context, record_.id, record_.spec.env,
-                       self_handle, metrics);
-  context->metrics->state(record_.id, record_.state);
+    link = self->spawn(agent_link, context, record_.id,
+                       agent_setup{record_.spec}, self_handle, metrics);
+  if (!is_member())
+    context->metrics->state(record_.id, record_.state);
   link_target target;
   target.address = context->driver->address(launch(), record_.process);
   target.known_boot = known_boot;
@@ -259,7 +306,8 @@ void sandbox_state::deadline(std::uint64_t generation) {
     destroy("retention");
     return;
   }
-  if (generation != generation_ || record_.state != phase::pending)
+  if (generation != generation_
+      || (record_.state != phase::pending && !handing_out_))
     return;
   auto log = context->driver->agent_log(record_.id);
   auto text = "its agent did not answer within "
@@ -277,8 +325,13 @@ void sandbox_state::on_notice(const link_notice& notice) {
   case kind::up: {
     auto before = record_.agent_boot;
     record_.agent_boot = notice.boot;
-    record_.agent_version = notice.version;
-    if (record_.state == phase::pending) {
+    if (!notice.version.empty())
+      record_.agent_version = notice.version;
+    if (record_.state == phase::pending && is_member()) {
+      park();
+    } else if (handing_out_ && record_.state == phase::running) {
+      handed_out();
+    } else if (record_.state == phase::pending) {
       ++generation_;
       became_idle();
       run_init_once();
@@ -459,6 +512,9 @@ sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,
   st.adopt(record, std::move(execs));
   return {
       [self](atom::start) { self->state.start(); },
+      [self](atom::assign, const sandbox_record& as) {
+        self->state.assign(as);
+      },
       [self](const link_notice& notice) { self->state.on_notice(notice); },
       [self](const exit_report& report) { self->state.on_exit(report); },
       [self](atom::oom, std::uint64_t kills) { self->state.on_oom(kills); },

@@ -27,6 +27,7 @@ struct sandbox_changed {
   bool gone = false;  ///< destroyed and freed: forget it
   bool ready = false; ///< running, and its init script has ended
   bool made = false;  ///< the driver is through with its start
+  bool parked = false; ///< a member of the pool that may be handed out
   std::optional<failure> error;
   std::string step;        ///< progress of its start, for who waits
   std::vector<cause> news; ///< recorded since the last message
@@ -35,6 +36,7 @@ struct sandbox_changed {
 } // namespace caged
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::sandbox_changed)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::sandbox_record)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::exit_report)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::api::get_reply)
 
@@ -48,6 +50,10 @@ using sandbox_actor = caf::typed_actor<
     // Makes it when it is pending, takes it over when an earlier daemon made
     // it.
     caf::reacts_to<atom::start>,
+    // A member of the pool becomes this sandbox; its owner is told as of a
+    // start: ready, or gone with an error. The record's slot, process and agent
+    // are the member's.
+    caf::reacts_to<atom::assign, sandbox_record>,
     // From its link.
     caf::reacts_to<link_notice>,
     // From the driver: the init ended; the kernel killed for memory (count).
@@ -86,6 +92,7 @@ public:
   explicit sandbox_state(pointer hdl) : self{hdl} {}
 
   void start();
+  void assign(const sandbox_record& as);
   void on_notice(const link_notice& notice);
   void on_exit(const exit_report& report);
   void on_oom(std::uint64_t kills);
@@ -120,6 +127,9 @@ private:
   void made(const result<process_ref>& got);
   void recover();
   void watch_agent(const std::string& known_boot);
+  bool is_member() const;
+  void park();
+  void handed_out();
   void fail_with(const std::string& who, const std::string& text,
                  std::optional<failure> for_client = {});
   void free_everything();
@@ -156,6 +166,8 @@ private:
   bool counted_ = false;    ///< its creation stands in the histogram
   bool written_ = false;    ///< that it runs is on disk: `up` may be answered
   std::vector<cause> news_; ///< for the owner
+  bool parked_ = false;      ///< in the pool, frozen
+  bool handing_out_ = false; ///< thawed, its agent has no setup yet
   bool busy_ = false;       ///< it has execs, terminals or forwards
   std::uint64_t idle_generation_ = 0;
 };
@@ -165,6 +177,14 @@ sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,
                                      sandbox_owner_actor owner,
                                      sandbox_record record,
                                      std::vector<exec_record> execs);
+
+/// Writes the placement, and the name where there is one. Errors: conflict (the
+/// name is taken), of the store.
+result<void> place(store& to, const sandbox_record& sandbox,
+                   const std::string& node);
+
+/// The reverse; absent ones and a name that is another's are fine.
+result<void> unplace(store& from, const sandbox_record& sandbox);
 
 /// Keys of the store, one place for all.
 std::string placement_key(const std::string& id);

@@ -1,6 +1,7 @@
 #include "actors/sandbox.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <caf/actor_system.hpp>
 
@@ -47,7 +48,7 @@ void sandbox_state::on_exit(const exit_report& report) {
 /// commit follows when it is true.
 void sandbox_state::fail_with(const std::string& who, const std::string& text,
                               std::optional<failure> for_client) {
-  if (record_.state == phase::pending)
+  if (record_.state == phase::pending || std::exchange(handing_out_, false))
     start_error_ = for_client ? for_client : failure{ec::agent_lost, text, {}};
   auto why = note(phase::failed, who, text);
   context->metrics->state(record_.id, phase::failed);
@@ -137,15 +138,7 @@ void sandbox_state::free_everything() {
                 if (auto done_now = journal->release(record, why, {});
                     !done_now)
                   return done_now;
-                std::vector<operation> erase = {
-                    {operation::kind::erase, placement_key(record.id), {}}};
-                if (!record.spec.name.empty())
-                  erase.push_back({operation::kind::erase,
-                                   name_key(record.owner, record.spec.name),
-                                   {}});
-                if (auto erased = store->commit({}, erase); !erased)
-                  return tl::unexpected<failure>(erased.error());
-                return {};
+                return unplace(*store, record);
               },
               [this](result<void> written) {
                 freed(written);

@@ -11,17 +11,25 @@ reconciled reconcile(const node_memory& memory) {
   for (const auto& item : memory.placements)
     placed.insert(item.key);
   reconciled out;
-  std::set<std::string> known;
+  std::set<std::string> known, owned;
   for (auto sandbox : memory.sandboxes) {
     auto key = placement_key(sandbox.id);
     known.insert(key);
-    if (placed.count(key) == 0)
+    if (!sandbox.owner.empty())
+      owned.insert(sandbox.id);
+    if (placed.count(key) == 0 || sandbox.owner.empty())
       sandbox.state = phase::stopping;
     out.adopt.push_back(std::move(sandbox));
   }
   for (const auto& key : placed)
     if (known.count(key) == 0)
       out.erase.push_back(key);
+  // Written with the placement and erased with it; a crash before the journal
+  // had its part leaves a name that nobody bears.
+  for (const auto& name : memory.names)
+    if (placed.count(placement_key(name.value)) == 0
+        || owned.count(name.value) == 0)
+      out.erase.push_back(name.key);
   return out;
 }
 
@@ -45,6 +53,8 @@ void supervisor_state::start() {
         [](const result<std::int64_t>&) {});
   }
   for (const auto& gone : memory.destroyed) {
+    if (gone.owner.empty())
+      continue; // was never anybody's
     sandbox_info info;
     info.id = gone.id;
     info.owner = gone.owner;
@@ -59,6 +69,16 @@ void supervisor_state::start() {
     requests_[{gone.owner, gone.request_id}] = {gone.id, gone.digest};
   }
   for (const auto& sandbox : plan.adopt) {
+    if (sandbox.owner.empty()) { // of an earlier daemon: made anew instead
+      slots_.insert(sandbox.slot);
+      member old;
+      old.spec = sandbox.spec;
+      old.slot = sandbox.slot;
+      old.over = true;
+      free_member(members_.emplace(sandbox.id, std::move(old)).first->second,
+                  sandbox);
+      continue;
+    }
     std::vector<exec_record> execs;
     for (const auto& exec : memory.execs)
       if (exec.sandbox == sandbox.id)
@@ -88,6 +108,7 @@ void supervisor_state::start() {
   memory = {};
   publish_capacity();
   admit();
+  fill_pool();
 }
 
 void supervisor_state::spawn(entry& to, const sandbox_record& record,
@@ -107,13 +128,24 @@ void supervisor_state::spawn(entry& to, const sandbox_record& record,
 /// A sandbox actor that died of an error is restarted by recover: the sandbox
 /// itself lives on.
 void supervisor_state::child_down(const caf::actor_addr& who) {
-  for (auto& [id, item] : sandboxes_) {
-    if (item.handle.address() != who)
-      continue;
-    if (stopping_ || item.info.state == phase::destroyed)
+  for (auto& [id, item] : sandboxes_)
+    if (item.handle.address() == who) {
+      if (!stopping_ && item.info.state != phase::destroyed)
+        respawn(id);
       return;
-    auto wanted = id;
-    offload(
+    }
+  for (auto& [id, item] : members_)
+    if (item.handle.address() == who) {
+      item.ready = false;
+      item.over = true;
+      if (!stopping_)
+        respawn(id);
+      return;
+    }
+}
+
+void supervisor_state::respawn(const std::string& wanted) {
+  offload(
         self, context->records,
         [journal = context->journal, wanted]()
             -> result<std::pair<sandbox_record, std::vector<exec_record>>> {
@@ -134,17 +166,24 @@ void supervisor_state::child_down(const caf::actor_addr& who) {
         },
         [this, wanted](
             result<std::pair<sandbox_record, std::vector<exec_record>>> got) {
+          if (got && got->first.owner.empty())
+            got->first.state = phase::stopping; // nobody's, or not yet
           auto it = sandboxes_.find(wanted);
+          auto pooled = members_.find(wanted);
           if (got && it != sandboxes_.end())
             spawn(it->second, got->first, got->second);
+          else if (got && pooled != members_.end())
+            free_member(pooled->second, got->first);
+          else
+            end_member(wanted);
         });
-    return;
-  }
 }
 
 // -- what sandboxes say -----------------------------------------------------
 
 void supervisor_state::changed(const sandbox_changed& what) {
+  if (member_changed(what))
+    return;
   auto it = sandboxes_.find(what.info.id);
   if (it == sandboxes_.end())
     return;
@@ -282,6 +321,7 @@ api::node_status_reply supervisor_state::status() const {
   out.memory_mb_reserved = reserved_.memory_mb;
   out.disk_gb_total = context->total.disk_gb;
   out.disk_gb_reserved = reserved_.disk_gb;
+  out.pools = pool_status();
   for (const auto& [_, item] : sandboxes_)
     ++out.by_state[std::string{to_string(item.info.state)}];
   return out;
@@ -295,6 +335,11 @@ caf::result<api::audit_reply> supervisor_state::audit_node(bool fix) {
     ours.insert(id);
     if (item.info.state == phase::running || item.info.state == phase::unhealthy
         || item.info.state == phase::paused)
+      live.push_back(id);
+  }
+  for (const auto& [id, item] : members_) {
+    ours.insert(id);
+    if (item.ready)
       live.push_back(id);
   }
   offload(
@@ -360,10 +405,17 @@ caf::result<api::shutdown_reply>
 supervisor_state::shut_down(const stop_request& what) {
   auto answer = self->make_response_promise<api::shutdown_reply>();
   stopping_ = true;
-  auto left = std::make_shared<std::size_t>(sandboxes_.size());
+  std::vector<sandbox_actor> pool;
+  if (what.destroy_all)
+    for (auto& [_, item] : members_) {
+      item.over = true;
+      if (item.handle)
+        pool.push_back(item.handle);
+    }
+  auto left = std::make_shared<std::size_t>(sandboxes_.size() + pool.size());
   auto count = std::make_shared<api::shutdown_reply>();
   auto first = std::make_shared<std::optional<caf::error>>();
-  if (!what.destroy_all || sandboxes_.empty()) {
+  if (!what.destroy_all || *left == 0) {
     answer.deliver(*count);
     return answer;
   }
@@ -377,12 +429,12 @@ supervisor_state::shut_down(const stop_request& what) {
     }
     answer.deliver(*count);
   };
-  auto destroy = [this, count, first, done,
-                  who = what.who](const sandbox_actor& handle) {
+  auto destroy = [this, count, first, done, who = what.who](
+                     const sandbox_actor& handle, std::uint32_t counts = 1) {
     self->request(handle, std::chrono::minutes(2), atom::destroy::value, who)
         .then(
-            [count, done](bool) mutable {
-              ++count->destroyed;
+            [count, done, counts](bool) mutable {
+              count->destroyed += counts;
               done();
             },
             [first, done](caf::error& why) mutable {
@@ -391,6 +443,8 @@ supervisor_state::shut_down(const stop_request& what) {
               done();
             });
   };
+  for (const auto& handle : pool)
+    destroy(handle, 0);
   for (auto& [_, item] : sandboxes_) {
     if (item.handle)
       destroy(item.handle);
@@ -405,21 +459,30 @@ supervisor_state::shut_down(const stop_request& what) {
   return answer;
 }
 
+const sandbox_actor* supervisor_state::handle_of(const std::string& id) const {
+  if (auto it = sandboxes_.find(id); it != sandboxes_.end())
+    return it->second.handle ? &it->second.handle : nullptr;
+  auto it = members_.find(id);
+  return it != members_.end() && it->second.handle ? &it->second.handle
+                                                   : nullptr;
+}
+
 void supervisor_state::forward_exit(const exit_report& report) {
-  auto it = sandboxes_.find(report.id);
-  if (it != sandboxes_.end() && it->second.handle)
-    self->send(it->second.handle, report);
+  if (const auto* handle = handle_of(report.id))
+    self->send(*handle, report);
 }
 
 void supervisor_state::forward_oom(const std::string& id, std::uint64_t kills) {
-  auto it = sandboxes_.find(id);
-  if (it != sandboxes_.end() && it->second.handle)
-    self->send(it->second.handle, atom::oom::value, kills);
+  if (const auto* handle = handle_of(id))
+    self->send(*handle, atom::oom::value, kills);
 }
 
 void supervisor_state::stop_all() {
   stopping_ = true;
   for (auto& [_, item] : sandboxes_)
+    if (item.handle)
+      self->send(item.handle, atom::stop::value);
+  for (auto& [_, item] : members_)
     if (item.handle)
       self->send(item.handle, atom::stop::value);
   self->quit();
@@ -454,6 +517,9 @@ supervisor_actor::behavior_type supervisor(supervisor_state::pointer self,
       },
       [self](atom::gone, const std::string& route) {
         self->state.unfollow(route);
+      },
+      [self](atom::pool) {
+        self->state.pool_due();
       },
       [self](const stop_request& what) { return self->state.shut_down(what); },
       [self](const exit_report& report) { self->state.forward_exit(report); },

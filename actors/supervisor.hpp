@@ -28,11 +28,13 @@ struct node_memory {
   std::map<std::string, cause> last_causes; ///< by id
   std::vector<exec_record> execs;
   std::vector<record> placements; ///< of this node
+  std::vector<record> names;      ///< in use: name -> sandbox
 };
 
 /// A placement decides existence, the journal everything else (DESIGN.md,
-/// section 8). Sandboxes without placement come back as stopping; `erase`
-/// holds the keys of placements whose sandbox is not in the journal.
+/// section 8). Sandboxes without placement come back as stopping, and so do
+/// members of the pool, which have no owner; `erase` holds the keys of
+/// placements and names whose sandbox is not in the journal.
 struct reconciled {
   std::vector<sandbox_record> adopt;
   std::vector<std::string> erase;
@@ -90,6 +92,8 @@ using supervisor_actor = caf::typed_actor<
     // Takes no new sandbox; with destroy_all every one is destroyed first. The
     // entrypoint ends the daemon when it has passed the answer on.
     caf::replies_to<stop_request>::with<api::shutdown_reply>,
+    // Timer: the pool may be filled up.
+    caf::reacts_to<atom::pool>,
     // From the driver's thread.
     caf::reacts_to<exit_report>,
     caf::reacts_to<atom::oom, std::string, std::uint64_t>,
@@ -113,6 +117,7 @@ public:
   api::node_status_reply status() const;
   caf::result<api::audit_reply> audit_node(bool fix);
   caf::result<api::shutdown_reply> shut_down(const stop_request& what);
+  void pool_due();
   void follow(const request_ptr& request);
   void unfollow(const std::string& route);
   void forward_exit(const exit_report& report);
@@ -136,6 +141,18 @@ private:
     /// A shutdown that waits for the first commit; null: it failed.
     std::function<void(const sandbox_actor*)> when_created;
   };
+  /// Booted and frozen for a tenant to come, or on its way to that.
+  struct member {
+    sandbox_actor handle; ///< invalid until it is in the journal
+    sandbox_spec spec;
+    std::uint32_t slot = 0;
+    bool ready = false;
+    bool over = false; ///< will never be handed out
+  };
+  struct taken {
+    std::string id;
+    member what;
+  };
   /// A client that is told what happens.
   struct follower {
     request_ptr request;
@@ -154,6 +171,8 @@ private:
   std::uint32_t free_slot() const;
   void spawn(entry& to, const sandbox_record& record,
              std::vector<exec_record> execs);
+  void respawn(const std::string& id);
+  void free_member(member& what, const sandbox_record& record);
   void created(const sandbox_record& record, const request_ptr& request,
                const result<void>& written);
   void forget(const std::string& id);
@@ -163,6 +182,15 @@ private:
   void tell_place(const std::string& id, std::size_t place);
   void leave_line(const std::string& id);
   void begin(const std::string& id, entry& item);
+  std::optional<taken> take_member(const sandbox_spec& wanted);
+  void end_member(const std::string& id);
+  void fill_pool();
+  void make_member(const sandbox_spec& spec);
+  bool member_changed(const sandbox_changed& what);
+  void look_at_pool(std::chrono::milliseconds in);
+  void publish_pool() const;
+  std::vector<api::pool_status> pool_status() const;
+  const sandbox_actor* handle_of(const std::string& id) const;
 
   std::map<std::string, entry> sandboxes_;
   std::map<std::string, sandbox_info> destroyed_;
@@ -174,6 +202,10 @@ private:
   std::map<std::string, std::vector<waiter>> waiters_;
   std::set<std::string> starting_; ///< the driver is at work for them
   std::deque<std::string> line_;   ///< wait for one of those, in order
+  std::map<std::string, member> members_;
+  bool pool_timer_ = false;
+  /// After a member that could not be made: not before this.
+  std::chrono::steady_clock::time_point pool_pause_{};
   std::vector<follower> followers_;
   std::set<std::uint32_t> slots_;
   capacity reserved_;

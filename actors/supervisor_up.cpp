@@ -18,7 +18,8 @@ void supervisor_state::refuse(const api::request& request, failure why,
 std::string supervisor_state::fresh_id() const {
   for (;;) {
     auto id = "cage-" + random_name(8);
-    if (sandboxes_.count(id) == 0 && destroyed_.count(id) == 0)
+    if (sandboxes_.count(id) == 0 && destroyed_.count(id) == 0
+        && members_.count(id) == 0)
       return id;
   }
 }
@@ -109,13 +110,14 @@ void supervisor_state::up(const request_ptr& request) {
     return refuse(*request, room.error());
 
   sandbox_record fresh;
-  fresh.id = fresh_id();
+  auto pooled = take_member(what.spec);
+  fresh.id = pooled ? pooled->id : fresh_id();
   fresh.owner = request->caller;
   fresh.request_id = request->id;
   fresh.digest = request->digest;
   fresh.spec = what.spec;
   fresh.created_ms = fresh.changed_ms = wall_clock_ms();
-  fresh.slot = free_slot();
+  fresh.slot = pooled ? pooled->what.slot : free_slot();
   fresh.boot_id = context->boot_id;
   fresh.born_boot_ms = context->boot_ms();
   cause why{fresh.created_ms, phase::pending, phase::pending, request->caller,
@@ -137,30 +139,26 @@ void supervisor_state::up(const request_ptr& request) {
     names_[{fresh.owner, fresh.spec.name}] = fresh.id;
   requests_[{fresh.owner, fresh.request_id}] = {fresh.id, fresh.digest};
   waiters_[fresh.id].push_back({request->route, request->id});
+  if (pooled)
+    item.handle = pooled->what.handle;
   sandboxes_.emplace(fresh.id, std::move(item));
   publish_capacity();
+  if (pooled) {
+    self->send(pooled->what.handle, atom::assign::value, std::move(fresh));
+    return;
+  }
 
   offload(
       self, context->records,
       [store = context->store, journal = context->journal,
        driver = context->driver, node = context->node, fresh,
        why]() -> result<void> {
-        std::vector<compare> absent = {{placement_key(fresh.id), 0}};
-        std::vector<operation> put = {
-            {operation::kind::put, placement_key(fresh.id), node}};
-        if (!fresh.spec.name.empty()) {
-          auto key = name_key(fresh.owner, fresh.spec.name);
-          absent.push_back({key, 0});
-          put.push_back({operation::kind::put, key, fresh.id});
-        }
-        if (auto placed = store->commit(absent, put); !placed)
-          return tl::unexpected<failure>(placed.error());
+        if (auto placed = place(*store, fresh, node); !placed)
+          return placed;
         auto written = journal->create(
             fresh, driver->leases({fresh.id, fresh.spec, fresh.slot}), why);
         if (!written) {
-          for (auto& undo : put)
-            undo.what = operation::kind::erase;
-          if (auto undone = store->commit({}, put); !undone)
+          if (auto undone = unplace(*store, fresh); !undone)
             return fail(written.error().code,
                         written.error().message + "; and its placement stays: "
                             + undone.error().message,

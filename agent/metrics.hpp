@@ -37,11 +37,12 @@ public:
 
   agent_metrics sample();
 
-  /// From the driver, where the sandbox cannot see its cgroup.
-  void set_limits(std::optional<double> memory_bytes,
-                  std::optional<double> cpus) {
-    memory_limit_ = memory_bytes;
-    cpus_ = cpus;
+  /// From outside, where the sandbox cannot see its cgroup; 0: as before.
+  void change_limits(std::uint64_t memory_bytes, std::uint64_t cpus) {
+    if (memory_bytes != 0)
+      memory_limit_ = static_cast<double>(memory_bytes);
+    if (cpus != 0)
+      cpus_ = static_cast<double>(cpus);
   }
 
 private:

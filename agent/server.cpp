@@ -54,12 +54,8 @@ server::server(config options, bool as_init)
       boot_{make_uuid()},
       files_{options_.workspace},
       metrics_{options_.workspace} {
-  auto memory = env_number("CAGED_MEMORY_BYTES");
-  auto cpus = env_number("CAGED_CPUS");
-  metrics_.set_limits(
-      memory ? std::optional<double>{static_cast<double>(memory)}
-             : std::nullopt,
-      cpus ? std::optional<double>{static_cast<double>(cpus)} : std::nullopt);
+  metrics_.change_limits(env_number("CAGED_MEMORY_BYTES"),
+                         env_number("CAGED_CPUS"));
 }
 
 server::~server() {

@@ -323,14 +323,21 @@ void server::on_resumed(connection& from, line& message) {
   auto env = ap::text_map(message.payload, "env");
   auto time = ap::number_or(message.payload, "time_ns", 0, UINT64_MAX);
   auto entropy = ap::optional_text(message.payload, "entropy");
+  auto memory = ap::number_or(message.payload, "memory_bytes", 0);
+  auto cpus = ap::number_or(message.payload, "cpus", 0);
   if (message.payload.contains("env") && !env)
     return from.error(message.id, env.error());
   if (!time)
     return from.error(message.id, time.error());
   if (!entropy)
     return from.error(message.id, entropy.error());
+  if (!memory)
+    return from.error(message.id, memory.error());
+  if (!cpus)
+    return from.error(message.id, cpus.error());
   if (message.payload.contains("env"))
     defaults_ = *env;
+  metrics_.change_limits(*memory, *cpus);
   // Both are a VM's business; in a container they are not permitted, and not
   // needed.
   if (*time > 0) {

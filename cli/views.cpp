@@ -261,6 +261,16 @@ std::string show(const std::vector<api::get_reply>& replies, format as) {
 }
 
 std::string show(const api::node_status_reply& r, format as) {
+  json pools = json::array();
+  std::string pooled;
+  for (const auto& pool : r.pools) {
+    pools.push_back({{"template", pool.template_name},
+                     {"size", pool.size},
+                     {"ready", pool.ready}});
+    pooled += (pooled.empty() ? "" : ", ") + escape_text(pool.template_name)
+              + " " + std::to_string(pool.ready) + " of "
+              + std::to_string(pool.size) + " ready";
+  }
   if (as != format::table)
     return dump({{"node", r.node},
                  {"version", r.version},
@@ -274,7 +284,8 @@ std::string show(const api::node_status_reply& r, format as) {
                  {"memory_mb_reserved", r.memory_mb_reserved},
                  {"disk_gb_total", r.disk_gb_total},
                  {"disk_gb_reserved", r.disk_gb_reserved},
-                 {"by_state", r.by_state}},
+                 {"by_state", r.by_state},
+                 {"pools", pools}},
                 as);
   std::string states;
   for (const auto& [state, count] : r.by_state)
@@ -295,6 +306,7 @@ std::string show(const api::node_status_reply& r, format as) {
        {"cpus", share(r.cpus_reserved, r.cpus_total, "")},
        {"memory", share(r.memory_mb_reserved, r.memory_mb_total, " MB")},
        {"disk", share(r.disk_gb_reserved, r.disk_gb_total, " GB")},
+       {"pool", pooled.empty() ? "none" : pooled},
        {"sandboxes", states.empty() ? "none" : states}});
 }
 

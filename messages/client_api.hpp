@@ -227,6 +227,12 @@ struct why_reply {
   std::vector<cause> causes; ///< oldest first
 };
 
+struct pool_status {
+  std::string template_name;
+  std::uint32_t size = 0;  ///< as configured
+  std::uint32_t ready = 0; ///< booted, frozen, to be had at once
+};
+
 struct node_status_reply {
   std::string node;
   std::string version;
@@ -238,6 +244,7 @@ struct node_status_reply {
   std::uint64_t memory_mb_total = 0, memory_mb_reserved = 0;
   std::uint64_t disk_gb_total = 0, disk_gb_reserved = 0;
   std::map<std::string, std::uint32_t> by_state; ///< sandboxes
+  std::vector<pool_status> pools;
 };
 
 struct audit_row {

@@ -75,6 +75,12 @@ void fill(v1::Envelope& to, const node_status_reply& from) {
   out->set_disk_gb_total(from.disk_gb_total);
   out->set_disk_gb_reserved(from.disk_gb_reserved);
   out->mutable_by_state()->insert(from.by_state.begin(), from.by_state.end());
+  for (const auto& pool : from.pools) {
+    auto* row = out->add_pools();
+    row->set_template_(pool.template_name);
+    row->set_size(pool.size);
+    row->set_ready(pool.ready);
+  }
 }
 
 get_reply read_get_reply(const v1::GetReply& from) {
@@ -132,6 +138,8 @@ node_status_reply read_status(const v1::NodeStatusReply& from) {
   out.disk_gb_reserved = from.disk_gb_reserved();
   for (const auto& [state, count] : from.by_state())
     out.by_state[state] = count;
+  for (const auto& pool : from.pools())
+    out.pools.push_back({pool.template_(), pool.size(), pool.ready()});
   return out;
 }
 

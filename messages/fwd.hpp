@@ -43,6 +43,8 @@ using pause = caf::atom_constant<caf::atom("pause")>;
 using resume = caf::atom_constant<caf::atom("resume")>;
 using idle = caf::atom_constant<caf::atom("idle")>;
 using kill = caf::atom_constant<caf::atom("kill")>;
+using assign = caf::atom_constant<caf::atom("assign")>;
+using pool = caf::atom_constant<caf::atom("pool")>;
 using ready = caf::atom_constant<caf::atom("ready")>;
 } // namespace atom
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <sstream>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -17,6 +18,7 @@
 
 #include "caged_version.hpp"
 #include "messages/error.hpp"
+#include "messages/sandbox.hpp"
 #include "messages/text.hpp"
 
 namespace caged {
@@ -62,6 +64,40 @@ setting path_setting(const char* flag, const char* help, fs::path& to) {
             if (value.empty() || value[0] != '/')
               return fail(ec::bad_request, "an absolute path");
             to = value;
+            return {};
+          }};
+}
+
+constexpr unsigned pool_most = 1000;
+
+setting pool_setting(const char* flag, const char* help,
+                     std::map<std::string, unsigned>& to) {
+  return {flag, help,
+          [&to] {
+            std::string all;
+            for (const auto& [name, size] : to)
+              all += (all.empty() ? "" : ",") + name + "="
+                     + std::to_string(size);
+            return all;
+          },
+          [&to](const std::string& value) -> result<void> {
+            std::map<std::string, unsigned> read;
+            std::istringstream items{value};
+            for (std::string item; std::getline(items, item, ',');) {
+              auto at = item.find('=');
+              auto name = item.substr(0, at);
+              auto size =
+                  at == std::string::npos ? std::string{} : item.substr(at + 1);
+              if (!is_valid_name(name) || size.empty() || size.size() > 4
+                  || size.find_first_not_of("0123456789") != std::string::npos
+                  || std::stoul(size) > pool_most
+                  || !read.emplace(name, std::stoul(size)).second)
+                return fail(ec::bad_request,
+                            "TEMPLATE=NUMBER, several with commas, each "
+                            "template once and a number from 0 to "
+                                + std::to_string(pool_most));
+            }
+            to = std::move(read);
             return {};
           }};
 }
@@ -140,6 +176,14 @@ std::vector<setting> settings_of(node_config& c) {
                      c.disk_gb, std::uint64_t{10'000'000}),
       number_setting("max-starts", "sandboxes started at a time", c.max_starts,
                      64u),
+      pool_setting("pool",
+                   "sandboxes to boot ahead and keep frozen: "
+                   "TEMPLATE=NUMBER,... (default: none)",
+                   c.pool),
+      number_setting("pool-load",
+                     "percent of the host's cpu time in use above which the "
+                     "pool is not filled",
+                     c.pool_load, 100u),
       duration_setting("heartbeat-interval", "of the agents",
                        c.heartbeat_interval, 100ms),
       duration_setting("metrics-interval",

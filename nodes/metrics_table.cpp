@@ -212,6 +212,31 @@ void host_families(page& out) {
            gauge, &h::disk_limit_bytes);
 }
 
+void pool_families(page& out, const metrics_table::numbers& from,
+                   const std::string& node) {
+  family size{"caged_node_pool_size",
+              "Sandboxes to be kept ready of a template, as configured.",
+              MetricType::Gauge, node};
+  family ready{"caged_node_pool_ready",
+               "Booted, frozen sandboxes that can be handed out at once.",
+               MetricType::Gauge, node};
+  family asked{"caged_node_pool_requests_total",
+               "Sandboxes asked for of a template with a pool: hit from the "
+               "pool, miss started anew.",
+               MetricType::Counter, node};
+  for (const auto& [name, pool] : from.pools) {
+    size.value(static_cast<double>(pool.size), {{"template", name}});
+    ready.value(static_cast<double>(pool.ready), {{"template", name}});
+    asked.value(static_cast<double>(pool.hits),
+                {{"template", name}, {"result", "hit"}});
+    asked.value(static_cast<double>(pool.misses),
+                {{"template", name}, {"result", "miss"}});
+  }
+  std::move(size).to(out.all);
+  std::move(ready).to(out.all);
+  std::move(asked).to(out.all);
+}
+
 } // namespace
 
 metrics_table::numbers::numbers()
@@ -291,6 +316,20 @@ void metrics_table::capacity(unsigned cpus_total, unsigned cpus_reserved,
   now_.disk_reserved = static_cast<double>(disk_gb_reserved) * gb;
 }
 
+void metrics_table::pool(const std::string& template_name, std::size_t size,
+                         std::size_t ready) {
+  std::lock_guard guard{mutex_};
+  auto& to = now_.pools[template_name];
+  to.size = size;
+  to.ready = ready;
+}
+
+void metrics_table::pool_asked(const std::string& template_name, bool hit) {
+  std::lock_guard guard{mutex_};
+  auto& to = now_.pools[template_name];
+  ++(hit ? to.hits : to.misses);
+}
+
 void metrics_table::created(std::chrono::nanoseconds took) {
   std::lock_guard guard{mutex_};
   now_.create.add(took);
@@ -362,6 +401,7 @@ std::vector<MetricFamily> metrics_table::Collect() const {
     }
     std::move(by).to(out.all);
   }
+  pool_families(out, copy, node_);
   out.counts("caged_node_messages_total", "Requests received, by verb.", "type",
              copy.messages);
   out.counts("caged_node_errors_total", "Errors answered, by code.", "code",

@@ -37,6 +37,9 @@ public:
                 std::uint64_t memory_mb_total, std::uint64_t memory_mb_reserved,
                 std::uint64_t disk_gb_total,
                 std::uint64_t disk_gb_reserved) override;
+  void pool(const std::string& template_name, std::size_t size,
+            std::size_t ready) override;
+  void pool_asked(const std::string& template_name, bool hit) override;
   void created(std::chrono::nanoseconds took) override;
   void exec_answered(std::chrono::nanoseconds took) override;
   void message(std::string_view verb) override;
@@ -68,6 +71,10 @@ public:
     double sum = 0;
   };
 
+  struct pool_numbers {
+    std::uint64_t size = 0, ready = 0, hits = 0, misses = 0;
+  };
+
   /// Everything that is shown; copied whole for a scrape.
   struct numbers {
     std::map<std::string, sandbox_numbers> sandboxes;
@@ -76,6 +83,7 @@ public:
     double disk = 0, disk_reserved = 0;     ///< bytes
     std::uint64_t orphans = 0;
     std::map<std::string, std::uint64_t, std::less<>> messages, errors;
+    std::map<std::string, pool_numbers> pools; ///< by template
     histogram create, exec;
     numbers();
   };

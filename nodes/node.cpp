@@ -1,3 +1,4 @@
+#include "nodes/host_load.hpp"
 #include "nodes/node.hpp"
 
 #include <atomic>
@@ -128,6 +129,7 @@ result<node_memory> remember(journal& from, store& placements) {
   auto gone = from.destroyed();
   auto execs = from.execs();
   auto placed = placements.list("placements/");
+  auto names = placements.list("names/");
   if (!live)
     return tl::unexpected<failure>(live.error());
   if (!gone)
@@ -136,6 +138,8 @@ result<node_memory> remember(journal& from, store& placements) {
     return tl::unexpected<failure>(execs.error());
   if (!placed)
     return tl::unexpected<failure>(placed.error());
+  if (!names)
+    return tl::unexpected<failure>(names.error());
   for (const auto* group : {&*live, &*gone})
     for (const auto& sandbox : *group) {
       auto causes = from.causes(sandbox.id);
@@ -146,6 +150,7 @@ result<node_memory> remember(journal& from, store& placements) {
   out.destroyed = std::move(*gone);
   out.execs = std::move(*execs);
   out.placements = std::move(*placed);
+  out.names = std::move(*names);
   return out;
 }
 
@@ -194,6 +199,12 @@ result<void> running_node::begin(const node_config& config,
   context->heartbeat_interval = config.heartbeat_interval;
   context->metrics_interval = config.metrics_interval;
   context->failed_retention = config.failed_retention;
+  for (const auto& [name, size] : config.pool)
+    context->pools.push_back({name, size});
+  context->pool_load = config.pool_load;
+  context->host_busy = [busy = std::make_shared<host_load>()] {
+    return busy->percent();
+  };
   context->boot_id = boot_id();
   context->boot_ms = boot_clock_ms;
   context->request_stop = std::move(request_stop);

@@ -134,6 +134,13 @@ public:
     table_->capacity(cpus_total, cpus_reserved, memory_mb_total,
                      memory_mb_reserved, disk_gb_total, disk_gb_reserved);
   }
+  void pool(const std::string& template_name, std::size_t size,
+            std::size_t ready) override {
+    table_->pool(template_name, size, ready);
+  }
+  void pool_asked(const std::string& template_name, bool hit) override {
+    table_->pool_asked(template_name, hit);
+  }
   void created(std::chrono::nanoseconds took) override {
     table_->created(took);
   }

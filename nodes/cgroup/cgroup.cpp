@@ -251,6 +251,45 @@ result<void> tree::freeze(const std::string& group, bool frozen,
   return {};
 }
 
+result<void> tree::limit(const std::string& group,
+                         const group_limits& limits) const {
+  if (!exists(group))
+    return fail(ec::not_found, "there is no cgroup " + group);
+  auto memory = std::to_string(limits.memory_bytes);
+  auto quota = std::to_string(std::uint64_t{limits.cpus} * 100'000);
+  struct setting {
+    fs::path file;
+    std::string value;
+  };
+  std::vector<setting> all = {
+      {dir(group, "pids") / "pids.max", std::to_string(limits.pids)}};
+  if (kind_ == layout::v2) {
+    all.push_back({dir(group, {}) / "memory.max", memory});
+    all.push_back({dir(group, {}) / "cpu.max", quota + " 100000"});
+  } else {
+    auto bytes = dir(group, "memory") / "memory.limit_in_bytes";
+    auto with_swap = dir(group, "memory") / "memory.memsw.limit_in_bytes";
+    std::error_code ignored;
+    bool counts_swap = fs::exists(with_swap, ignored);
+    // The kernel keeps the one at or below the other: which goes first depends
+    // on the direction.
+    auto now = sys::read_small(bytes);
+    if (counts_swap && now
+        && std::strtoull(now->c_str(), nullptr, 10) < limits.memory_bytes)
+      all.push_back({with_swap, memory});
+    all.push_back({bytes, memory});
+    if (counts_swap)
+      all.push_back({with_swap, memory});
+    all.push_back({dir(group, "cpu") / "cpu.cfs_quota_us", quota});
+  }
+  for (const auto& [file, value] : all)
+    if (auto error = sys::write_small(file, value); error != 0)
+      return fail_errno(ec::resource,
+                        "cannot write " + value + " to " + file.string(),
+                        error);
+  return {};
+}
+
 std::uint64_t tree::oom_kills(const std::string& group) const {
   auto file = kind_ == layout::v2 ? "memory.events" : "memory.oom_control";
   return keyed(dir(group, "memory") / file, "oom_kill");

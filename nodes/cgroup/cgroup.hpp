@@ -28,6 +28,13 @@ layout detect(const std::filesystem::path& root = "/sys/fs/cgroup");
 /// refuses to work as long as it sees that.
 bool unified_has_controllers(const std::filesystem::path& root);
 
+/// Limits of one group.
+struct group_limits {
+  std::uint64_t memory_bytes = 0; ///< swap included, where it is counted
+  unsigned cpus = 0;
+  unsigned pids = 0;
+};
+
 /// One mounted cgroup file system and the groups of ours in it.
 class tree {
 public:
@@ -73,6 +80,11 @@ public:
   /// timeout, io.
   result<void> freeze(const std::string& group, bool frozen,
                       std::chrono::milliseconds timeout) const;
+
+  /// Gives a group other limits, as crun sets them at its start. Errors:
+  /// not_found; resource (below what is in use, or no right).
+  result<void> limit(const std::string& group,
+                     const group_limits& limits) const;
 
   /// How often the kernel killed something in the group for lack of memory.
   std::uint64_t oom_kills(const std::string& group) const;

@@ -90,6 +90,11 @@ public:
     return signal_all(id, SIGCONT);
   }
 
+  /// It has no limits and no host name of its own.
+  result<void> tune(const launch_request&, const process_ref&) override {
+    return {};
+  }
+
   result<host_stats> stats(const launch_request& request) override {
     std::error_code error;
     if (!fs::exists(run(request.id), error))

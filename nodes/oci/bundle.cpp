@@ -35,6 +35,10 @@ const json& capabilities() {
 
 } // namespace
 
+std::string host_name(const launch_request& request) {
+  return request.spec.name.empty() ? request.id : request.spec.name;
+}
+
 std::string bundle_config(const launch_request& request,
                           const bundle_options& options) {
   const auto& spec = request.spec;
@@ -48,7 +52,7 @@ std::string bundle_config(const launch_request& request,
   json config = {
       {"ociVersion", "1.0.2"},
       {"annotations", {{"run.oci.seccomp_bpf_data", seccomp}}},
-      {"hostname", spec.name.empty() ? request.id : spec.name},
+      {"hostname", host_name(request)},
       {"root", {{"path", options.rootfs}, {"readonly", false}}},
       {"process",
        {{"terminal", false},

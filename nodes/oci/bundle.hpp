@@ -19,6 +19,9 @@ struct bundle_options {
   std::chrono::milliseconds metrics_interval{10'000};
 };
 
+/// The sandbox's own: its name, else its id.
+std::string host_name(const launch_request& request);
+
 /// crun's config.json for a sandbox (OCI runtime specification 1.0.2). No
 /// secret is in it: spec.env travels over the agent's link.
 std::string bundle_config(const launch_request& request,

@@ -79,6 +79,8 @@ public:
                        const process_ref& process) override;
   result<void> kill(const std::string& id) override;
   result<void> destroy(const std::string& id, bool keep_disk) override;
+  result<void> tune(const launch_request& request,
+                    const process_ref& process) override;
   result<host_stats> stats(const launch_request& request) override;
   result<std::vector<host_resource>> inventory() override;
 
@@ -357,6 +359,17 @@ result<void> oci_driver::destroy(const std::string& id, bool keep_disk) {
     return fail(ec::io, "cannot remove " + names_.dir(id).string() + ": "
                             + error.message());
   return {};
+}
+
+result<void> oci_driver::tune(const launch_request& request,
+                              const process_ref& process) {
+  const auto& spec = request.spec;
+  if (auto set =
+          groups_.limit(names_.group(request.id),
+                        {spec.memory_mb << 20U, spec.cpus, spec.pids});
+      !set)
+    return set;
+  return sys::set_host_name(process.pid, host_name(request));
 }
 
 result<host_stats> oci_driver::stats(const launch_request& request) {

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <spawn.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -128,6 +129,22 @@ bool wait_until(std::chrono::milliseconds timeout,
     pause = std::min<std::chrono::microseconds>(pause * 2, 10ms);
   }
   return true;
+}
+
+result<void> set_host_name(pid_t pid, const std::string& name) {
+  unique_fd space{::open(("/proc/" + std::to_string(pid) + "/ns/uts").c_str(),
+                         O_RDONLY | O_CLOEXEC)};
+  if (!space)
+    return fail(ec::not_found, "there is no process " + std::to_string(pid));
+  int error = 0;
+  std::thread{[&] {
+    if (::setns(space.get(), CLONE_NEWUTS) < 0
+        || ::sethostname(name.data(), name.size()) < 0)
+      error = errno;
+  }}.join();
+  if (error != 0)
+    return fail_errno(ec::resource, "cannot set the host name " + name, error);
+  return {};
 }
 
 result<command_result> run(const std::vector<std::string>& argv,

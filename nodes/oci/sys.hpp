@@ -70,6 +70,11 @@ bool wait_end(int pidfd, std::chrono::milliseconds timeout);
 bool wait_until(std::chrono::milliseconds timeout,
                 const std::function<bool()>& done);
 
+/// Sets the host name in the process's UTS namespace (setns(2), sethostname(2),
+/// in a thread of its own: the caller's stays where it is). Errors: not_found,
+/// resource.
+result<void> set_host_name(pid_t pid, const std::string& name);
+
 struct command_result {
   int status = -1;    ///< as waitpid gives it
   std::string output; ///< stdout and stderr, at most 1 MiB

@@ -93,6 +93,15 @@ public:
     frozen.erase(id);
     return {};
   }
+  result<void> tune(const launch_request& r, const process_ref&) override {
+    calls.push_back("tune " + r.id);
+    if (refuse_tune)
+      return fail(ec::resource, "the limits are broken");
+    tuned[r.id] = r.spec;
+    return {};
+  }
+  std::map<std::string, sandbox_spec> tuned;
+  bool refuse_tune = false;
   result<host_stats> stats(const launch_request& r) override {
     host_stats s;
     s.memory_bytes = 4096;
@@ -385,6 +394,14 @@ public:
                 std::uint64_t, std::uint64_t) override {
     cpus_reserved = used;
   }
+  std::map<std::string, std::size_t> pool_ready;
+  int pool_hits = 0, pool_misses = 0;
+  void pool(const std::string& name, std::size_t, std::size_t ready) override {
+    pool_ready[name] = ready;
+  }
+  void pool_asked(const std::string&, bool hit) override {
+    ++(hit ? pool_hits : pool_misses);
+  }
   void created(std::chrono::nanoseconds) override {}
   void exec_answered(std::chrono::nanoseconds) override {}
   void message(std::string_view) override {}
@@ -478,6 +495,7 @@ public:
     memory.destroyed = journal->destroyed().value();
     memory.execs = journal->execs().value();
     memory.placements = store->list("placements/").value();
+    memory.names = store->list("names/").value();
     supervisor_handle =
         system->spawn(supervisor, context_ptr{context}, std::move(memory));
     entry = system->spawn(entrypoint, context_ptr{context}, supervisor_handle);

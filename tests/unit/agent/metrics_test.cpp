@@ -90,7 +90,7 @@ TEST_CASE("without a cgroup the processes are summed up") {
   CHECK(got.memory_used_bytes == 110 * 4096);
   CHECK(got.network_receive_bytes == 1005.0);
   CHECK(got.network_transmit_bytes == 2006.0);
-  source.set_limits(1e6, 2.0);
+  source.change_limits(1000000, 2);
   CHECK(source.sample().memory_total_bytes == 1e6);
   // A process that goes unreaped takes its time with it; the counter stays.
   files.add("proc/7/stat", "");
