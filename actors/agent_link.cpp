@@ -454,10 +454,11 @@ link_summary agent_link_state::summary() const {
   return {connected_, static_cast<int>(running_execs()), last_beat_wall_};
 }
 
-agent_link_actor::behavior_type
-agent_link(agent_link_state::pointer self, context_ptr context, std::string id,
-           agent_setup setup, link_owner_actor owner,
-           metrics_stream_actor metrics) {
+agent_link_actor::behavior_type agent_link(agent_link_state::pointer self,
+                                           context_ptr context, std::string id,
+                                           agent_setup setup,
+                                           link_owner_actor owner,
+                                           metrics_stream_actor metrics) {
   auto& st = self->state;
   st.context = std::move(context);
   st.id = std::move(id);

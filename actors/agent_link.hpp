@@ -241,9 +241,10 @@ private:
   std::string init_script_;
 };
 
-agent_link_actor::behavior_type
-agent_link(agent_link_state::pointer self, context_ptr context, std::string id,
-           agent_setup setup, link_owner_actor owner,
-           metrics_stream_actor metrics);
+agent_link_actor::behavior_type agent_link(agent_link_state::pointer self,
+                                           context_ptr context, std::string id,
+                                           agent_setup setup,
+                                           link_owner_actor owner,
+                                           metrics_stream_actor metrics);
 
 } // namespace caged

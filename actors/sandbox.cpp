@@ -153,9 +153,8 @@ void sandbox_state::publish(std::string step) {
   what.info.init_state = record_.init_state;
   what.gone = record_.state == phase::destroyed;
   what.made = record_.state != phase::pending || record_.process.pid != 0;
-  what.ready =
-      written_ && record_.state == phase::running && record_.init_state != 0
-      && !handing_out_;
+  what.ready = written_ && record_.state == phase::running
+               && record_.init_state != 0 && !handing_out_;
   what.parked = parked_ && record_.state == phase::paused;
   what.error = start_error_;
   what.step = std::move(step);
@@ -267,8 +266,8 @@ void sandbox_state::recover() {
             watch_agent(record_.agent_boot);
             watch_idleness();
             if (*got)
-              record("node", "its limits could not be set again: "
-                                 + (*got)->message);
+              record("node",
+                     "its limits could not be set again: " + (*got)->message);
           } else {
             fail_with("node", "its processes ended while the node was away: "
                                   + got.error().message);

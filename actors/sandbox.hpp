@@ -24,9 +24,9 @@ namespace caged {
 /// for it has to end with that error.
 struct sandbox_changed {
   sandbox_info info;
-  bool gone = false;  ///< destroyed and freed: forget it
-  bool ready = false; ///< running, and its init script has ended
-  bool made = false;  ///< the driver is through with its start
+  bool gone = false;   ///< destroyed and freed: forget it
+  bool ready = false;  ///< running, and its init script has ended
+  bool made = false;   ///< the driver is through with its start
   bool parked = false; ///< a member of the pool that may be handed out
   std::optional<failure> error;
   std::string step;        ///< progress of its start, for who waits
@@ -163,12 +163,12 @@ private:
   int unnoted_ = 0; ///< causes left out since then
   std::optional<failure> start_error_;
   std::chrono::steady_clock::time_point started_{};
-  bool counted_ = false;    ///< its creation stands in the histogram
-  bool written_ = false;    ///< that it runs is on disk: `up` may be answered
-  std::vector<cause> news_; ///< for the owner
+  bool counted_ = false;     ///< its creation stands in the histogram
+  bool written_ = false;     ///< that it runs is on disk: `up` may be answered
+  std::vector<cause> news_;  ///< for the owner
   bool parked_ = false;      ///< in the pool, frozen
   bool handing_out_ = false; ///< thawed, its agent has no setup yet
-  bool busy_ = false;       ///< it has execs, terminals or forwards
+  bool busy_ = false;        ///< it has execs, terminals or forwards
   std::uint64_t idle_generation_ = 0;
 };
 

@@ -77,7 +77,7 @@ void sandbox_state::assign(const sandbox_record& as) {
       },
       [this](const result<void>& done) {
         if (record_.state != phase::running)
-          return; // destroyed or failed meanwhile
+          return;    // destroyed or failed meanwhile
         if (!done) { // its tenant never learns of it, nobody else gets it
           start_error_ = done.error();
           destroy("node");

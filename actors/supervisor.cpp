@@ -146,37 +146,37 @@ void supervisor_state::child_down(const caf::actor_addr& who) {
 
 void supervisor_state::respawn(const std::string& wanted) {
   offload(
-        self, context->records,
-        [journal = context->journal, wanted]()
-            -> result<std::pair<sandbox_record, std::vector<exec_record>>> {
-          auto all = journal->sandboxes();
-          if (!all)
-            return tl::unexpected<failure>(all.error());
-          auto execs = journal->execs();
-          if (!execs)
-            return tl::unexpected<failure>(execs.error());
-          for (const auto& record : *all)
-            if (record.id == wanted) {
-              std::erase_if(*execs, [&](const exec_record& exec) {
-                return exec.sandbox != wanted;
-              });
-              return std::pair{record, *execs};
-            }
-          return fail(ec::not_found, wanted + " is not in the journal");
-        },
-        [this, wanted](
-            result<std::pair<sandbox_record, std::vector<exec_record>>> got) {
-          if (got && got->first.owner.empty())
-            got->first.state = phase::stopping; // nobody's, or not yet
-          auto it = sandboxes_.find(wanted);
-          auto pooled = members_.find(wanted);
-          if (got && it != sandboxes_.end())
-            spawn(it->second, got->first, got->second);
-          else if (got && pooled != members_.end())
-            free_member(pooled->second, got->first);
-          else
-            end_member(wanted);
-        });
+      self, context->records,
+      [journal = context->journal, wanted]()
+          -> result<std::pair<sandbox_record, std::vector<exec_record>>> {
+        auto all = journal->sandboxes();
+        if (!all)
+          return tl::unexpected<failure>(all.error());
+        auto execs = journal->execs();
+        if (!execs)
+          return tl::unexpected<failure>(execs.error());
+        for (const auto& record : *all)
+          if (record.id == wanted) {
+            std::erase_if(*execs, [&](const exec_record& exec) {
+              return exec.sandbox != wanted;
+            });
+            return std::pair{record, *execs};
+          }
+        return fail(ec::not_found, wanted + " is not in the journal");
+      },
+      [this, wanted](
+          result<std::pair<sandbox_record, std::vector<exec_record>>> got) {
+        if (got && got->first.owner.empty())
+          got->first.state = phase::stopping; // nobody's, or not yet
+        auto it = sandboxes_.find(wanted);
+        auto pooled = members_.find(wanted);
+        if (got && it != sandboxes_.end())
+          spawn(it->second, got->first, got->second);
+        else if (got && pooled != members_.end())
+          free_member(pooled->second, got->first);
+        else
+          end_member(wanted);
+      });
 }
 
 // -- what sandboxes say -----------------------------------------------------
@@ -518,9 +518,7 @@ supervisor_actor::behavior_type supervisor(supervisor_state::pointer self,
       [self](atom::gone, const std::string& route) {
         self->state.unfollow(route);
       },
-      [self](atom::pool) {
-        self->state.pool_due();
-      },
+      [self](atom::pool) { self->state.pool_due(); },
       [self](const stop_request& what) { return self->state.shut_down(what); },
       [self](const exit_report& report) { self->state.forward_exit(report); },
       [self](atom::oom, const std::string& id, std::uint64_t kills) {

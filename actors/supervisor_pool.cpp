@@ -69,8 +69,8 @@ void supervisor_state::fill_pool() {
     return;
   const pool_setting* wanted = nullptr;
   for (const auto& setting : context->pools) {
-    auto have = std::count_if(
-        members_.begin(), members_.end(), [&](const auto& item) {
+    auto have =
+        std::count_if(members_.begin(), members_.end(), [&](const auto& item) {
           return !item.second.over
                  && item.second.spec.template_name == setting.template_name;
         });
@@ -85,8 +85,8 @@ void supervisor_state::fill_pool() {
     return;
   auto now = self->home_system().clock().now();
   if (now < pool_pause_)
-    return look_at_pool(std::chrono::ceil<std::chrono::milliseconds>(
-        pool_pause_ - now));
+    return look_at_pool(
+        std::chrono::ceil<std::chrono::milliseconds>(pool_pause_ - now));
   if (!starting_.empty() || !line_.empty())
     return look_at_pool(busy_retry);
   if (context->pool_load < 100 && context->host_busy
@@ -129,9 +129,8 @@ void supervisor_state::make_member(const sandbox_spec& spec) {
           return;
         }
         it->second.handle = self->spawn(
-            caged::sandbox, context,
-            caf::actor_cast<sandbox_owner_actor>(self), fresh,
-            std::vector<exec_record>{});
+            caged::sandbox, context, caf::actor_cast<sandbox_owner_actor>(self),
+            fresh, std::vector<exec_record>{});
         self->monitor(it->second.handle);
         if (it->second.over) // the node is being cleared
           caf::anon_send(it->second.handle, atom::destroy::value,
@@ -142,12 +141,10 @@ void supervisor_state::make_member(const sandbox_spec& spec) {
 }
 
 /// The record is `stopping`: its actor frees it.
-void supervisor_state::free_member(member& what,
-                                   const sandbox_record& record) {
-  what.handle =
-      self->spawn(caged::sandbox, context,
-                  caf::actor_cast<sandbox_owner_actor>(self), record,
-                  std::vector<exec_record>{});
+void supervisor_state::free_member(member& what, const sandbox_record& record) {
+  what.handle = self->spawn(caged::sandbox, context,
+                            caf::actor_cast<sandbox_owner_actor>(self), record,
+                            std::vector<exec_record>{});
   self->monitor(what.handle);
   self->send(what.handle, atom::start::value);
 }
@@ -170,6 +167,8 @@ bool supervisor_state::member_changed(const sandbox_changed& what) {
     return false;
   auto& item = it->second;
   if (what.gone) {
+    if (!item.over)
+      context->metrics->error(what.error ? what.error->code : ec::agent_lost);
     end_member(what.info.id);
     return true;
   }

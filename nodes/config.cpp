@@ -76,8 +76,8 @@ setting pool_setting(const char* flag, const char* help,
           [&to] {
             std::string all;
             for (const auto& [name, size] : to)
-              all += (all.empty() ? "" : ",") + name + "="
-                     + std::to_string(size);
+              all +=
+                  (all.empty() ? "" : ",") + name + "=" + std::to_string(size);
             return all;
           },
           [&to](const std::string& value) -> result<void> {

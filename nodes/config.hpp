@@ -26,9 +26,9 @@ struct node_config {
   unsigned cpus = 0;
   std::uint64_t memory_mb = 0;
   std::uint64_t disk_gb = 0;
-  unsigned max_starts = 4; ///< the others wait in line
+  unsigned max_starts = 4;              ///< the others wait in line
   std::map<std::string, unsigned> pool; ///< template -> sandboxes made ahead
-  unsigned pool_load = 80; ///< percent of the host's cpu time
+  unsigned pool_load = 80;              ///< percent of the host's cpu time
   std::chrono::milliseconds heartbeat_interval =
       limits::heartbeat_interval_default;
   std::chrono::milliseconds metrics_interval = limits::metrics_interval_default;

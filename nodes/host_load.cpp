@@ -23,8 +23,8 @@ unsigned host_load::percent() {
   auto rested = idle > idle_ ? idle - idle_ : 0;
   if (span == 0 || total < total_)
     return last_;
-  last_ = rested >= span ? 0
-                         : static_cast<unsigned>(100 * (span - rested) / span);
+  last_ =
+      rested >= span ? 0 : static_cast<unsigned>(100 * (span - rested) / span);
   total_ = total;
   idle_ = idle;
   return last_;

@@ -1,5 +1,5 @@
-#include "nodes/host_load.hpp"
 #include "nodes/node.hpp"
+#include "nodes/host_load.hpp"
 
 #include <atomic>
 #include <fstream>

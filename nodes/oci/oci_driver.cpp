@@ -364,9 +364,8 @@ result<void> oci_driver::destroy(const std::string& id, bool keep_disk) {
 result<void> oci_driver::tune(const launch_request& request,
                               const process_ref& process) {
   const auto& spec = request.spec;
-  if (auto set =
-          groups_.limit(names_.group(request.id),
-                        {spec.memory_mb << 20U, spec.cpus, spec.pids});
+  if (auto set = groups_.limit(names_.group(request.id),
+                               {spec.memory_mb << 20U, spec.cpus, spec.pids});
       !set)
     return set;
   return sys::set_host_name(process.pid, host_name(request));

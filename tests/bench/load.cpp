@@ -99,11 +99,11 @@ result<void> load::wait() {
   return {};
 }
 
+/// The disk is the default one: the pool has no other.
 api::up smallest() {
   api::up out;
   out.spec.cpus = limits::cpus_min;
   out.spec.memory_mb = limits::memory_mb_min;
-  out.spec.disk_gb = limits::disk_gb_min;
   return out;
 }
 

@@ -25,9 +25,9 @@ api::up named(const std::string& name) {
 }
 
 std::size_t starts(node& n) {
-  return static_cast<std::size_t>(
-      std::count_if(n.driver->calls.begin(), n.driver->calls.end(),
-                    [](const auto& call) { return call.rfind("start ", 0) == 0; }));
+  return static_cast<std::size_t>(std::count_if(
+      n.driver->calls.begin(), n.driver->calls.end(),
+      [](const auto& call) { return call.rfind("start ", 0) == 0; }));
 }
 
 } // namespace
@@ -134,7 +134,8 @@ TEST_CASE("what the pool does not suit is made anew") {
   CHECK(ready(n) == 1);
 }
 
-TEST_CASE("an init script of a sandbox from the pool runs before it is answered") {
+TEST_CASE(
+    "an init script of a sandbox from the pool runs before it is answered") {
   node n;
   boot_with_pool(n, 1);
   api::up what;
@@ -193,15 +194,16 @@ TEST_CASE("members of an earlier daemon are freed and made anew") {
   CHECK(n.driver->running.empty());
 }
 
-TEST_CASE("a daemon that dies at a hand-out leaves neither name nor placement") {
+TEST_CASE(
+    "a daemon that dies at a hand-out leaves neither name nor placement") {
   node n;
   boot_with_pool(n, 1);
   auto member = n.driver->running.begin()->first;
   n.halt();
   // The store has its part, the journal has not.
-  n.store->commit({}, {{operation::kind::put, placement_key(member), "n1"},
-                       {operation::kind::put, name_key("uid:0", "web"),
-                        member}});
+  n.store->commit({},
+                  {{operation::kind::put, placement_key(member), "n1"},
+                   {operation::kind::put, name_key("uid:0", "web"), member}});
   n.boot();
   n.pass(1s);
   CHECK(n.driver->running.count(member) == 0);
@@ -251,7 +253,8 @@ TEST_CASE("a hand-out that fails is one error and frees the member") {
     CHECK(n.error_of(asked).code == ec::conflict);
     CHECK(n.store->get(name_key("uid:0", "web"))->value().value
           == "cage-elsewhere");
-    n.store->commit({}, {{operation::kind::erase, name_key("uid:0", "web"), {}}});
+    n.store->commit({},
+                    {{operation::kind::erase, name_key("uid:0", "web"), {}}});
   }
   n.pass(20s);
   CHECK(n.driver->running.count(member) == 0);

@@ -120,3 +120,46 @@ TEST_CASE("a cgroup that does not exist has no stats") {
   REQUIRE_FALSE(got);
   CHECK(got.error().code == ec::not_found);
 }
+
+TEST_CASE("limits are changed in the order that the kernel demands") {
+  recorded tree;
+  v1(tree);
+  tree.file("memory/c/a/memory.memsw.limit_in_bytes", "536870912\n");
+  tree.file("cpu/c/a/cpu.cfs_quota_us", "100000\n");
+  cgroup::tree groups{tree.root};
+  auto text = [&](const std::string& name) {
+    std::ifstream in{tree.root / name};
+    std::string out;
+    std::getline(in, out);
+    return out.substr(0, out.find('\n'));
+  };
+  REQUIRE(groups.limit("/c/a", {1'073'741'824, 3, 99}));
+  CHECK(text("memory/c/a/memory.limit_in_bytes") == "1073741824");
+  CHECK(text("memory/c/a/memory.memsw.limit_in_bytes") == "1073741824");
+  CHECK(text("cpu/c/a/cpu.cfs_quota_us").rfind("300000", 0) == 0);
+  CHECK(text("pids/c/a/pids.max").rfind("99", 0) == 0);
+  CHECK(groups.limit("/c/b", {1, 1, 1}).error().code == ec::not_found);
+  fs::remove(tree.root / "pids/c/a/pids.max");
+  auto refused = groups.limit("/c/a", {1, 1, 1});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code == ec::resource);
+  CHECK(refused.error().message.find("pids.max") != std::string::npos);
+}
+
+TEST_CASE("limits of version 2 have files of their own") {
+  recorded tree;
+  tree.file("cgroup.controllers", "cpu memory pids\n");
+  for (auto name : {"memory.max", "cpu.max", "pids.max", "cgroup.procs"})
+    tree.file(std::string{"c/a/"} + name, "");
+  cgroup::tree groups{tree.root};
+  REQUIRE(groups.limit("/c/a", {1'073'741'824, 2, 64}));
+  std::ifstream memory{tree.root / "c/a/memory.max"},
+      cpu{tree.root / "c/a/cpu.max"}, pids{tree.root / "c/a/pids.max"};
+  std::string one, two, three;
+  std::getline(memory, one);
+  std::getline(cpu, two);
+  std::getline(pids, three);
+  CHECK(one == "1073741824");
+  CHECK(two == "200000 100000");
+  CHECK(three == "64");
+}

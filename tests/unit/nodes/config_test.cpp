@@ -148,6 +148,10 @@ TEST_CASE("a value that is not accepted is named with where it stands") {
         wrong{"heartbeat-interval: soon", "5s"},
         wrong{"heartbeat-interval: 0", "100ms"},
         wrong{"runtime: docker", "fake, oci"},
+        wrong{"pool: minimal", "TEMPLATE=NUMBER"},
+        wrong{"pool: minimal=2,minimal=3", "once"},
+        wrong{"pool: minimal=1001", "1000"},
+        wrong{"pool-load: 101", "0 to 100"},
         wrong{"data-dir: relative", "absolute"},
         wrong{"cpus: [1]", "one value"}, wrong{"- cpus", "map"},
         wrong{"data-dir: [unclosed", "YAML"}}) {
@@ -166,6 +170,14 @@ TEST_CASE("a value that is not accepted is named with where it stands") {
   CHECK(variable.parsed.exit_code == 2);
   CHECK(has(variable.err, "CAGED_NODE_LOG_LEVEL"));
   CHECK(has(variable.err, "loud"));
+}
+
+TEST_CASE("a pool is read for several templates") {
+  auto got = parse({"--pool", "minimal=4,node-22=0", "--check-config"});
+  CHECK(got.parsed.exit_code == 0);
+  CHECK(got.parsed.config.pool
+        == std::map<std::string, unsigned>{{"minimal", 4}, {"node-22", 0}});
+  CHECK(has(got.out, "minimal=4,node-22=0"));
 }
 
 TEST_CASE("a file that is not there and an unknown flag end with 2") {
