@@ -19,6 +19,10 @@ constexpr std::size_t queue_high = 8 * 1024;
 /// Raw bytes of one frame; as base64 less, since those are copied.
 constexpr std::size_t raw_frame = limits::agent_raw_max;
 constexpr std::size_t text_frame = 24 * 1024;
+/// A frame that is not full waits so long for more while the client has bytes
+/// that it did not acknowledge: a writer of small pieces costs few frames, and
+/// one piece alone is sent at once (as RFC 896 does for TCP).
+constexpr auto hold_most = std::chrono::milliseconds(2);
 /// Frames of one turn: then other descriptors are looked at.
 constexpr int frames_per_turn = 8;
 
@@ -43,6 +47,8 @@ void connection::die() {
     return;
   dead_ = true;
   owner_.loop().forget(fd_.get());
+  if (hold_timer_)
+    owner_.loop().cancel(*hold_timer_);
   frame_.reset();
   while (!streams_.empty()) {
     auto* last = streams_.back();
@@ -212,11 +218,34 @@ bool connection::send_frame() {
   return true;
 }
 
+bool connection::holds(output_channel& out, std::uint64_t end) {
+  if (end - out.sent >= raw_frame || out.ended || out.stalled
+      || out.sent <= out.kept.base()) {
+    out.hold_until.reset();
+    return false;
+  }
+  auto now = clock::now();
+  if (!out.hold_until)
+    out.hold_until = now + hold_most;
+  if (now >= *out.hold_until) {
+    out.hold_until.reset();
+    return false;
+  }
+  if (!hold_timer_)
+    hold_timer_ = owner_.loop().after(*out.hold_until - now, [this] {
+      hold_timer_.reset();
+      owner_.wants_flush(this);
+    });
+  return true;
+}
+
 bool connection::frame_of(stream& from) {
   for (std::size_t i = 0; i < stream::outputs; ++i) {
     auto& out = from.output(i);
     auto end = std::min(out.kept.end(), out.credit);
     if (!out.present || end <= out.sent)
+      continue;
+    if (raw_ && holds(out, end))
       continue;
     end = std::min(end, out.sent + (raw_ ? raw_frame : text_frame));
     auto size = static_cast<std::size_t>(end - out.sent);

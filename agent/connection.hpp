@@ -80,6 +80,7 @@ private:
   bool send_queue();
   bool next_frame();
   bool frame_of(stream& from);
+  bool holds(output_channel& out, std::uint64_t end);
   void watch(bool for_room);
 
   server& owner_;
@@ -92,6 +93,7 @@ private:
   std::optional<frame> frame_;
   std::vector<stream*> streams_;
   std::size_t turn_ = 0;
+  std::optional<event_loop::timer_id> hold_timer_;
   bool raw_ = false;
   bool ended_ = false; ///< the client sends no more, but may still read
   bool dead_ = false;

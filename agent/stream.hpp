@@ -42,6 +42,8 @@ struct output_channel {
   bool ended = false;    ///< nothing more will be read
   bool eof_sent = false; ///< in this attachment
   bool stalled = false;  ///< not watched: no room
+  /// A small frame waits for more bytes until then, see connection::holds.
+  std::optional<clock::time_point> hold_until;
   /// After the grace period: what may still be read of it.
   std::optional<std::uint64_t> drain_left;
 };
