@@ -1,6 +1,7 @@
 #include "actors/agent_link.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <caf/actor_system.hpp>
 #include <caf/send.hpp>
@@ -72,6 +73,8 @@ void agent_link_state::resume() {
   watch();
   if (!channel_ && wanted_)
     connect();
+  if (connected_)
+    let_back();
 }
 
 void agent_link_state::connect() {
@@ -409,6 +412,8 @@ void agent_link_state::fail_all(const failure& why) {
     all.push_back(exec_id);
   for (const auto& exec_id : all)
     end_with(exec_id, why);
+  for (const auto& call_info : std::exchange(held_, {}))
+    refuse(call_info, why);
   lost(why);
 }
 

@@ -114,6 +114,32 @@ TEST_CASE("a paused sandbox stays paused over a restart and can be destroyed") {
   CHECK(n.state_of(id) == phase::destroyed);
 }
 
+TEST_CASE("a client that comes back to a paused sandbox waits for it") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox();
+  auto exec = n.ask(exec_in(id));
+  n.ask(api::pause{id});
+  n.halt();
+  n.agents->execs = {{{"exec", exec}, {"stdout", 0}, {"stderr", 0}}};
+  n.boot();
+  auto before = n.clients->sent.size();
+  n.ask(exec_in(id), "uid:0", "r2", exec);
+  CHECK(n.clients->sent.size() == before);
+  CHECK(n.clients->watched.count("r2") == 1);
+  // Neither for others nor for who only wants to look.
+  CHECK(n.error_of(n.ask(exec_in(id))).code == ec::wrong_state);
+  auto looks = exec_in(id);
+  looks.attach_only = true;
+  n.ask(looks, "uid:0", "r3", exec);
+  CHECK(n.error_of(exec).code == ec::wrong_state);
+  n.pass(1h);
+  n.ask(api::resume{id});
+  CHECK(n.clients->sent.back().route == "r2");
+  CHECK_FALSE(n.answers<api::exec_started>(exec).back().created);
+  CHECK(n.clients->watched.count("r2") == 1);
+}
+
 TEST_CASE("an idle sandbox is paused, a busy one never") {
   node n;
   n.boot();
