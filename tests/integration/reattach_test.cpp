@@ -70,7 +70,7 @@ private:
   std::string find_exec() const;
   void check_input() const;
   std::size_t cut_before(const std::string& in, std::size_t at,
-                         std::size_t same, std::size_t client) const;
+                         std::size_t same, std::size_t after) const;
 
   test_node& node_;
   std::string sandbox_, exec_;
@@ -201,9 +201,9 @@ void watched::check() {
 /// How many of these bytes are the client's before: a later one's first line
 /// may begin as its next would have.
 std::size_t watched::cut_before(const std::string& in, std::size_t at,
-                                std::size_t same, std::size_t client) const {
+                                std::size_t same, std::size_t after) const {
   for (auto back = same + 1; back-- > 0;)
-    for (auto next = client; next < clients_.size(); ++next) {
+    for (auto next = after; next < clients_.size(); ++next) {
       auto line = std::to_string(next + 1) + ":1\n";
       if (in.compare(at + back, line.size(), line) == 0)
         return back;
