@@ -28,7 +28,7 @@ std::string hash_of(const std::string& path) {
 std::unique_ptr<background> connection_to(const std::string& port) {
   return std::make_unique<background>(std::vector<std::string>{
       "bash", "-c",
-      "{ echo ping; sleep 60; } | socat - TCP:127.0.0.1:" + port});
+      "exec socat - TCP:127.0.0.1:" + port + " < <(echo ping; sleep 60)"});
 }
 
 } // namespace
@@ -38,10 +38,10 @@ TEST_CASE(
   test_node node;
   REQUIRE(node.start());
   temp_dir dir;
-  write_file(
-      dir / "init.sh",
-      count_while("[ ! -e /tmp/go ]")
-          + "\nseq $((i+1)) $((i+1000)); echo last $((i+1000)); exit 5\n");
+  write_file(dir / "init.sh",
+             "trap go=1 USR1; " + count_while("[ -z \"$go\" ]")
+                 + "\nseq $((i+1)) $((i+1000)); echo last $((i+1000)); exit "
+                   "5\n");
   auto up = node.start_caged(
       {"up", "--no-config", "--name", "web", "--init-script", dir / "init.sh"});
   auto log = [&] { return node.caged({"logs", "web"}).out; };
@@ -54,10 +54,8 @@ TEST_CASE(
   // The rest is printed, and it ends, while nobody listens.
   auto shell = find_command(init.begin()->second, ".caged-init");
   REQUIRE(shell > 0);
-  REQUIRE(eventually(20s, [&] {
-    return node.caged({"exec", "web", "--", "touch", "/tmp/go"}).exit == 0;
-  }));
   node.kill();
+  REQUIRE(::kill(shell, SIGUSR1) == 0);
   CHECK(eventually(20s, [&] { return !is_alive(shell); }));
   CHECK(up->alive());
   REQUIRE(node.start());

@@ -37,7 +37,9 @@ public:
   void show();     ///< on a terminal, until a line is typed
   void end_away(); ///< until a signal that comes while the daemon is away
 
-  /// The daemon is away: a command of end_away() ends.
+  void begun();     ///< waits until all run
+  void ready_one(); ///< a command of end_away() prints no more, and waits
+  /// The daemon is away: that command ends.
   void end_one();
   void end_all();
   void check();
@@ -115,11 +117,29 @@ void fleet_of_streams::show() {
 void fleet_of_streams::end_away() {
   auto& item = add();
   enders_.push_back(all_.size() - 1);
+  // What it still prints then has to fit into the agent.
   item.client =
       bash(exec_line(item, "--no-stdin",
-                     "trap go=1 USR1; " + count_while("[ -z \"$go\" ]")
-                         + "; seq $((i+1)) $((i+1000)); echo $((i+1000)) >&2")
+                     "trap go=1 USR1; " + count_while(not_told)
+                         + "; while [ -z \"$go\" ]; do sleep 0.05; done; "
+                           "seq $((i+1)) $((i+1000)); echo $((i+1000)) >&2")
            + " | sha256sum; exit ${PIPESTATUS[0]}");
+}
+
+void fleet_of_streams::begun() {
+  for (const auto& item : all_) {
+    INFO(item.sandbox);
+    REQUIRE(eventually(60s, [&] {
+      return find_command(inits_.at(item.sandbox), "i=$((i+25000))") > 0;
+    }));
+  }
+}
+
+void fleet_of_streams::ready_one() {
+  if (enders_.empty())
+    return;
+  const auto& sandbox = all_[enders_.back()].sandbox;
+  CHECK(node_.caged({"exec", sandbox, "--", "touch", "/tmp/told"}).exit == 0);
 }
 
 void fleet_of_streams::end_one() {
@@ -189,8 +209,11 @@ void survive(std::size_t sandboxes, int printers, int kills) {
     streams.show();
     streams.end_away();
   }
+  streams.begun();
   for (int kill = 0; kill < kills; ++kill) {
     CAPTURE(kill);
+    if (kill >= kills - 3)
+      streams.ready_one();
     random.let_pass(800ms);
     node.kill();
     if (kill >= kills - 3)
