@@ -330,6 +330,13 @@ TEST_CASE("the last client to attach goes on, the one before is told") {
   CHECK(node.clear().empty());
 }
 
-TEST_CASE("clients killed amid kills of the daemon are replaced without loss") {
+TEST_CASE(
+    "clients killed amid 4 kills of the daemon are replaced without loss") {
+  survive(12, 2, 4);
+}
+
+TEST_CASE(
+    "20 clients killed amid 10 kills of the daemon are replaced without loss",
+    "[.full]") {
   survive(50, 11, 10);
 }

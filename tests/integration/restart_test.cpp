@@ -39,7 +39,8 @@ TEST_CASE(
   REQUIRE(node.start());
   temp_dir dir;
   write_file(dir / "init.sh",
-             "trap go=1 USR1; " + count_while("[ -z \"$go\" ]")
+             "trap go=1 USR1; " + count_while("[ ! -e /tmp/told ]")
+                 + "; while [ -z \"$go\" ]; do sleep 0.05; done"
                  + "\nseq $((i+1)) $((i+1000)); echo last $((i+1000)); exit "
                    "5\n");
   auto up = node.start_caged(
@@ -54,6 +55,10 @@ TEST_CASE(
   // The rest is printed, and it ends, while nobody listens.
   auto shell = find_command(init.begin()->second, ".caged-init");
   REQUIRE(shell > 0);
+  // What it still prints then has to fit into the agent.
+  REQUIRE(eventually(20s, [&] {
+    return node.caged({"exec", "web", "--", "touch", "/tmp/told"}).exit == 0;
+  }));
   node.kill();
   REQUIRE(::kill(shell, SIGUSR1) == 0);
   CHECK(eventually(20s, [&] { return !is_alive(shell); }));

@@ -232,6 +232,11 @@ void survive(std::size_t sandboxes, int printers, int kills) {
 
 } // namespace
 
-TEST_CASE("20 streams of 50 sandboxes are whole after 10 kills of the daemon") {
+TEST_CASE("11 streams of 12 sandboxes are whole after 4 kills of the daemon") {
+  survive(12, 2, 4);
+}
+
+TEST_CASE("20 streams of 50 sandboxes are whole after 10 kills of the daemon",
+          "[.full]") {
   survive(50, 11, 10);
 }
