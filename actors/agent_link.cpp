@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <random>
+#include <utility>
 
 #include <caf/actor_system.hpp>
 #include <caf/send.hpp>
@@ -74,6 +75,8 @@ void agent_link_state::resume() {
   watch();
   if (!channel_ && wanted_)
     connect();
+  if (connected_)
+    let_back();
 }
 
 void agent_link_state::connect() {
@@ -447,6 +450,8 @@ void agent_link_state::fail_all(const failure& why) {
     all.push_back(exec_id);
   for (const auto& exec_id : all)
     end_with(exec_id, why);
+  for (const auto& call_info : std::exchange(held_, {}))
+    refuse(call_info, why);
   lost(why);
 }
 

@@ -86,6 +86,9 @@ struct exec_call {
   std::string workdir; ///< of the sandbox, where the request names none
   stream_table_actor table;
   bool resume = false; ///< a paused sandbox is resumed first
+  /// Its sandbox is paused: so it is refused, unless it is a client that comes
+  /// back to an exec; that one waits.
+  std::optional<failure> refusal;
 };
 
 } // namespace caged
@@ -130,6 +133,9 @@ using agent_link_actor = caf::typed_actor<
     caf::reacts_to<atom::expire, std::uint64_t>,
     caf::reacts_to<atom::ended, std::string>,
     caf::replies_to<atom::get>::with<link_summary>, caf::reacts_to<atom::stop>>;
+
+/// What the journal knows of an exec.
+api::exec_info info_of(const exec_record& row);
 
 class agent_link_state {
 public:
@@ -214,6 +220,8 @@ private:
   void pump(entry& to);
   void settle(entry& ended);
   void end_dials(const failure& why);
+  bool comes_back(const api::request& request) const;
+  void let_back();
   void drop_oldest_exited();
   void count_activity();
   std::size_t running_execs() const;
@@ -238,6 +246,7 @@ private:
   std::map<std::uint64_t, answer> calls_;
   std::map<std::string, entry> execs_;
   std::vector<exec_record> known_;
+  std::vector<exec_call> held_; ///< until the sandbox is resumed
   std::string init_script_;
 };
 

@@ -79,6 +79,19 @@ void agent_link_state::keep_output(entry& of) {
 
 void agent_link_state::exec(const exec_call& call_info) {
   const auto& request = *call_info.request;
+  if (call_info.refusal) {
+    if (!paused_) // it was resumed meanwhile
+      return refuse(call_info, {ec::unavailable, id + " is being resumed",
+                                "try again in a moment"});
+    if (!comes_back(request))
+      return refuse(call_info, *call_info.refusal);
+    std::erase_if(held_, [&](const exec_call& earlier) {
+      return earlier.request->id == request.id;
+    });
+    context->clients->watch(request.route);
+    held_.push_back(call_info);
+    return;
+  }
   if (!connected_)
     return refuse(call_info,
                   {ec::unavailable,
@@ -158,7 +171,13 @@ void agent_link_state::begin(const std::string& exec_id, const json& payload) {
     context->metrics->exec_answered(now() - to.asked);
     to.pid =
         static_cast<std::int64_t>(ap::number_or(*got, "pid", 0).value_or(0));
-    apply(to, to.relay.started(*got, id, false));
+    // An earlier daemon started it, and died before the journal had it: the
+    // agent goes on from the lowest bytes it has, which the client may know.
+    bool known = !ap::flag_or(*got, "created", true).value_or(true);
+    if (known)
+      to.relay.received(ap::number_or(*got, "stdout", 0).value_or(0),
+                        ap::number_or(*got, "stderr", 0).value_or(0));
+    apply(to, to.relay.started(*got, id, known));
     if (to.row.detached) {
       reply(to, api::exec_started{id, to.pid, true});
       let_go(to);

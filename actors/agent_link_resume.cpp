@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "actors/agent_link.hpp"
 
@@ -14,6 +15,9 @@ namespace ap = agent_protocol;
 namespace {
 
 constexpr const char* init_path = "/tmp/.caged-init";
+/// An agent keeps the end of an exec that nobody fetches for 10 minutes (agent/
+/// exec.cpp): one that it does not know was never started, if it is younger.
+constexpr auto surely_known = std::chrono::minutes(9);
 
 std::string init_exec_name(const std::string& id) {
   return "init-" + id;
@@ -22,6 +26,9 @@ std::string init_exec_name(const std::string& id) {
 } // namespace
 
 void agent_link_state::client_gone(const std::string& route) {
+  std::erase_if(held_, [&](const exec_call& waiting) {
+    return waiting.request->route == route;
+  });
   std::vector<std::string> left, dials;
   for (auto& [exec_id, to] : execs_) {
     if (to.relay.route() != route)
@@ -88,6 +95,9 @@ void agent_link_state::resume_execs(const json& listed) {
     auto& to = add(row, {});
     to.is_init = is_init;
     if (!row.detached) {
+      // What is below is with a client of the earlier daemon.
+      const auto& kept = alive.at(row.exec);
+      to.relay.received(kept.out, kept.err);
       grace(row.exec);
       continue;
     }
@@ -120,6 +130,14 @@ void agent_link_state::resume_execs(const json& listed) {
   }
   for (const auto& exec_id : vanished) {
     auto& to = execs_.at(exec_id);
+    if (to.is_init && !to.row.code && !to.row.signal
+        && wall_clock_ms() - to.row.started_ms
+               < std::chrono::milliseconds(surely_known).count()) {
+      // The daemon before this one died before it was started: run_init() is
+      // asked again.
+      finish(exec_id);
+      continue;
+    }
     if (to.is_init && (to.row.code || to.row.signal)) {
       // Its end was journalled by a daemon that died before it could say so.
       auto signal = to.row.signal.value_or(0);
@@ -135,24 +153,60 @@ void agent_link_state::resume_execs(const json& listed) {
              {ec::agent_lost, "the exec is no longer known to the agent", {}});
   }
   count_activity();
+  let_back();
+}
+
+/// A client of a paused sandbox's exec that lost its node comes back: it waits
+/// for the sandbox.
+bool agent_link_state::comes_back(const api::request& request) const {
+  const auto* what = std::get_if<api::exec>(&request.body);
+  if (!what
+      || (what->attach_only && what->stdout_offset == 0
+          && what->stderr_offset == 0))
+    return false;
+  return execs_.count(request.id) != 0
+         || std::any_of(known_.begin(), known_.end(), [&](const auto& row) {
+              return row.exec == request.id;
+            });
+}
+
+void agent_link_state::let_back() {
+  for (auto& call_info : std::exchange(held_, {})) {
+    call_info.refusal.reset();
+    exec(call_info);
+    context->clients->unwatch(call_info.request->route);
+  }
 }
 
 // -- ps and kill -------------------------------------------------------------
 
+api::exec_info info_of(const exec_record& row) {
+  api::exec_info info;
+  info.exec = row.exec;
+  info.command = row.command;
+  info.caller = row.caller;
+  info.started_ms = row.started_ms;
+  info.tty = row.tty;
+  info.detached = row.detached;
+  info.exited = row.code || row.signal;
+  info.code = row.code.value_or(0);
+  info.signal = row.signal.value_or(0);
+  return info;
+}
+
 api::ps_reply agent_link_state::list() const {
   api::ps_reply out{id, {}};
-  for (const auto& [exec_id, item] : execs_) {
+  for (const auto& row : known_) { // the agent has not said yet how they are
+    if (execs_.count(row.exec) != 0)
+      continue;
+    out.execs.push_back(info_of(row));
+  }
+  for (const auto& [_, item] : execs_) {
     if (item.relay.is_dial())
       continue;
-    api::exec_info info;
-    info.exec = exec_id;
-    info.command = item.row.command;
-    info.caller = item.row.caller;
-    info.started_ms = item.row.started_ms;
+    auto info = info_of(item.row);
     info.pid = item.pid;
-    info.tty = item.row.tty;
     info.attached = !item.relay.route().empty();
-    info.detached = item.row.detached;
     auto ended = item.kept_exit ? item.kept_exit : item.relay.exit();
     info.exited = ended.has_value();
     if (ended) {

@@ -151,7 +151,8 @@ void entrypoint_state::exec(const request_ptr& request,
                             exec_call{request,
                                       {},
                                       caf::actor_cast<stream_table_actor>(self),
-                                      resumes});
+                                      resumes,
+                                      {}});
                });
 }
 

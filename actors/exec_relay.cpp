@@ -115,13 +115,17 @@ json exec_relay::start(const api::exec& what, const std::string& cwd,
 
 json exec_relay::attach(const api::exec& what, std::string route) {
   route_ = std::move(route);
-  out_.next = what.stdout_offset;
-  err_.next = what.stderr_offset;
-  out_.acked = out_.next;
-  err_.acked = err_.next;
-  out_.credit = std::max(out_.credit, what.stdout_credit);
-  err_.credit = std::max(err_.credit, what.stderr_credit);
-  out_.ended = err_.ended = false;
+  auto go_on = [&](out_side& from, std::uint64_t offset, std::uint64_t credit) {
+    // Who only attaches cannot know what an earlier client has had: it gets
+    // what is still kept, its window is moved along.
+    from.next = what.attach_only ? std::max(offset, from.acked) : offset;
+    from.moved = from.next > offset;
+    from.acked = from.next;
+    from.credit = credit + (from.next - offset);
+    from.ended = false;
+  };
+  go_on(out_, what.stdout_offset, what.stdout_credit);
+  go_on(err_, what.stderr_offset, what.stderr_credit);
   exit_.reset();
   return {{"exec", exec_},
           {"stdout", out_.next},
@@ -163,6 +167,11 @@ exec_relay::output exec_relay::started(const json& payload,
     to.to_client.emplace_back(api::stream_ack{api::channel::in, in_acked_});
   if (attached && in_credit_ > 0)
     to.to_client.emplace_back(api::stream_credit{api::channel::in, in_credit_});
+  for (auto on : {api::channel::out, api::channel::err})
+    if (auto* from = side(on); from->moved) {
+      from->moved = false;
+      to.to_client.emplace_back(api::stream_data{on, from->next, {}});
+    }
   return to;
 }
 

@@ -64,7 +64,8 @@ public:
   /// What an attached client has to know of stdin before it goes on.
   std::vector<api::reply_body> stdin_state() const;
 
-  /// Payload of `attach` for a client that comes (back) with its offsets.
+  /// Payload of `attach` for a client that comes (back) with its offsets; one
+  /// that only attaches goes on behind what an earlier one acknowledged.
   nlohmann::json attach(const api::exec& what, std::string route);
 
   /// Payload of `attach` after the link to the agent was made anew; a relay
@@ -93,6 +94,7 @@ private:
     std::uint64_t credit = 0; ///< limit granted to the agent
     std::uint64_t acked = 0;
     bool ended = false;
+    bool moved = false; ///< its client has to be told where it goes on
   };
   out_side* side(api::channel on);
   nlohmann::json credits() const;

@@ -351,7 +351,12 @@ void sandbox_state::on_notice(const link_notice& notice) {
       }
     } else if (before != notice.boot) {
       change(record_.state, "agent", "its agent was restarted", nullptr);
+    } else if (record_.state == phase::unhealthy) {
+      change(phase::running, "agent", "its agent answers again", nullptr);
     } else {
+      // A no-op where it runs; a daemon may have died before it did.
+      if (record_.init_state == 0)
+        self->send(link, atom::inject::value, record_.spec.init_script);
       publish();
     }
     break;
@@ -412,13 +417,15 @@ void sandbox_state::exec(exec_call call) {
     return;
   }
   auto allowed = allows_exec(record_.id, record_.state, last_);
-  if (!allowed)
+  if (!allowed && record_.state != phase::paused)
     return refuse(call, allowed.error());
   if (!link)
     return refuse(call,
                   {ec::unavailable, record_.id + " has no agent at the moment",
                    "try again"});
-  if (!busy_) { // the link says in a moment that it is
+  if (!allowed) // but for a client that comes back: the link knows them
+    call.refusal = allowed.error();
+  else if (!busy_) { // the link says in a moment that it is
     record_.active_boot_ms = context->boot_ms();
     watch_idleness();
   }

@@ -158,7 +158,10 @@ caf::error sandbox_state::refused_change(const std::string& rule) const {
 caf::result<api::ps_reply> sandbox_state::ps() {
   auto answer = self->make_response_promise<api::ps_reply>();
   if (!link || !has_processes(record_.state)) {
-    answer.deliver(api::ps_reply{record_.id, {}});
+    api::ps_reply known{record_.id, {}};
+    for (const auto& row : execs_) // until its link has them
+      known.execs.push_back(info_of(row));
+    answer.deliver(std::move(known));
     return answer;
   }
   self->request(link, 5s, atom::list::value)

@@ -56,6 +56,9 @@ void sandbox_state::assign(const sandbox_record& as) {
   record_.agent_version = member.agent_version;
   record_.slot = member.slot;
   record_.state = phase::paused;
+  // Journalled with the rest: a daemon that dies before it was run knows that
+  // it has to.
+  record_.init_state = record_.spec.init_script.empty() ? -1 : 0;
   parked_ = false;
   handing_out_ = true;
   counted_ = false;
@@ -115,7 +118,10 @@ void sandbox_state::handed_out() {
   handing_out_ = false;
   ++generation_;
   became_idle();
-  run_init_once();
+  if (record_.init_state == 0) {
+    self->send(link, atom::inject::value, record_.spec.init_script);
+    publish("running its init script");
+  }
   counted_ = true;
   context->metrics->created(self->home_system().clock().now() - started_);
   publish();

@@ -191,6 +191,7 @@ result<void> call(const std::string& endpoint, api::request_body body,
   request.body = std::move(body);
   bool reached = false; // a node that was never there is told at once
   bool said_waiting = false;
+  bool lost_before = false;
   auto away_since = steady_clock::now();
   while (true) {
     auto opened = connection::open(endpoint);
@@ -227,14 +228,22 @@ result<void> call(const std::string& endpoint, api::request_body body,
         auto& reply = **got;
         if (reply.id != request.id)
           continue;
-        if (auto* error = std::get_if<api::error_reply>(&reply.body))
+        if (auto* error = std::get_if<api::error_reply>(&reply.body)) {
+          // A daemon that has just come back may not reach its agents yet.
+          if (error->why.code == ec::unavailable && lost_before
+              && steady_clock::now() + reopen_interval < until) {
+            std::this_thread::sleep_for(reopen_interval);
+            break;
+          }
           return tl::unexpected<failure>(error->why);
+        }
         if (on_reply(reply.body) == verdict::done)
           return {};
         continue;
       }
       if (gone) {
         away_since = steady_clock::now();
+        lost_before = true;
         break;
       }
       auto now = steady_clock::now();

@@ -106,6 +106,7 @@ private:
   steady_clock::time_point away_since_{};
   std::optional<steady_clock::time_point> refused_since_;
   bool ever_there_ = false;
+  bool lost_before_ = false;
   int interrupts_ = 0;
   steady_clock::time_point last_interrupt_{};
   bool reader_gone_ = false;
@@ -175,9 +176,11 @@ result<void> exec_run::receive() {
       continue;
     auto* error = std::get_if<api::error_reply>(&(*got)->body);
     // A daemon that is starting knows the sandbox but not yet its agent.
-    if (error && is_transient(error->why.code) && stream_.started()
-        && error->why.code != ec::superseded
-        && error->why.code != ec::agent_lost) {
+    bool waits = error && stream_.started() && is_transient(error->why.code)
+                 && error->why.code != ec::agent_lost;
+    if (error && (attached_ || lost_before_))
+      waits = waits || error->why.code == ec::unavailable;
+    if (waits) {
       auto now = steady_clock::now();
       if (!refused_since_)
         refused_since_ = now;
@@ -359,6 +362,8 @@ result<exec_end> exec_run::run() {
                     "the node went away, and with it the connection",
                     "connect again");
       node_.reset();
+      lost_before_ = true;
+      refused_since_.reset();
       away_since_ = steady_clock::now();
     }
     if (!node_) {

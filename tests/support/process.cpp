@@ -103,10 +103,17 @@ int code_of(int status) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-int left(clock::time_point deadline) {
-  auto ms =
-      std::chrono::ceil<std::chrono::milliseconds>(deadline - clock::now());
-  return static_cast<int>(std::clamp<std::int64_t>(ms.count(), 0, 60000));
+/// poll(2) until the deadline, in turns of a minute: its timeout is an int.
+int poll_until(clock::time_point deadline, pollfd* fds, nfds_t count) {
+  constexpr auto turn = std::chrono::milliseconds(60s);
+  for (;;) {
+    auto left = std::clamp<std::chrono::milliseconds>(
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - clock::now()),
+        0ms, turn);
+    auto ready = ::poll(fds, count, static_cast<int>(left.count()));
+    if (ready != 0 || clock::now() >= deadline)
+      return ready;
+  }
 }
 
 } // namespace
@@ -155,7 +162,7 @@ process_result run(const std::vector<std::string>& argv,
   while (out.read >= 0 || err.read >= 0) {
     pollfd fds[3] = {
         {out.read, POLLIN, 0}, {err.read, POLLIN, 0}, {in.write, POLLOUT, 0}};
-    auto ready = ::poll(fds, 3, left(deadline));
+    auto ready = poll_until(deadline, fds, 3);
     if (ready == 0) {
       result.timed_out = true;
       ::kill(-pid, SIGKILL);
@@ -240,7 +247,7 @@ bool background::wait(std::chrono::milliseconds timeout) {
   auto deadline = clock::now() + patient(timeout);
   for (;;) {
     pollfd ended{pidfd_, POLLIN, 0};
-    auto ready = ::poll(&ended, 1, left(deadline));
+    auto ready = poll_until(deadline, &ended, 1);
     if (ready == 0)
       return false;
     if (ready < 0 && errno == EINTR)

@@ -154,3 +154,27 @@ TEST_CASE("whoever comes back goes on at the offsets it names") {
   REQUIRE(got);
   CHECK(std::get<api::stream_data>(got->to_client.at(0)).offset == 4);
 }
+
+TEST_CASE("who only attaches goes on behind what an earlier client has had") {
+  auto relay = started();
+  auto first = data(0, "0123456789");
+  REQUIRE(relay.from_agent(first));
+  REQUIRE(relay.from_client(api::stream_ack{api::channel::out, 6}));
+  api::exec joins;
+  joins.attach_only = true;
+  joins.stdout_credit = joins.stderr_credit = 8;
+  auto payload = relay.attach(joins, "route2");
+  CHECK(payload["stdout"] == 6);
+  CHECK(payload["stderr"] == 0);
+  CHECK(payload["credit"]["stdout"] == 14); // its window, not the first one's
+  auto out = relay.started({{"stdin", 0}}, "cage-a", true);
+  auto& told = std::get<api::stream_data>(out.to_client.back());
+  CHECK(told.on == api::channel::out);
+  CHECK(told.offset == 6);
+  CHECK(told.bytes.empty());
+  auto rest = data(6, "6789");
+  CHECK(relay.from_agent(rest));
+  // Told once.
+  for (const auto& body : relay.started({}, "cage-a", true).to_client)
+    CHECK_FALSE(std::holds_alternative<api::stream_data>(body));
+}

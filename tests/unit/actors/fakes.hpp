@@ -288,16 +288,25 @@ public:
              {"raw", true},
              {"execs", execs}});
       else if (message.type == "exec")
-        say("result", id,
-            {{"exec", message.payload["exec"]},
-             {"pid", 42},
-             {"created", true}});
+        say("result", id, answer_exec(message.payload["exec"]));
       else
         say("result", id, json::object());
     }
   }
   void consumed(std::size_t) override {}
   void close() override { closed = true; }
+
+  /// One that it has is attached to, from the lowest offsets it keeps.
+  json answer_exec(const json& name) const {
+    json out = {{"exec", name}, {"pid", 42}, {"created", true}};
+    for (const auto& known : execs)
+      if (known["exec"] == name) {
+        out["created"] = false;
+        out["stdout"] = known.value("stdout", 0);
+        out["stderr"] = known.value("stderr", 0);
+      }
+    return out;
+  }
 
   void say(const std::string& type, std::optional<std::uint64_t> id,
            const json& payload) {

@@ -1,5 +1,7 @@
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+
 #include "fakes.hpp"
 
 using namespace caged;
@@ -112,6 +114,35 @@ TEST_CASE("a paused sandbox stays paused over a restart and can be destroyed") {
   n.ask(api::pause{id});
   n.ask(api::destroy{id});
   CHECK(n.state_of(id) == phase::destroyed);
+}
+
+TEST_CASE("a client that comes back to a paused sandbox waits for it") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox();
+  auto exec = n.ask(exec_in(id));
+  n.ask(api::pause{id});
+  n.halt();
+  n.agents->execs = {{{"exec", exec}, {"stdout", 0}, {"stderr", 0}}};
+  n.boot();
+  auto before = n.clients->sent.size();
+  n.ask(exec_in(id), "uid:0", "r2", exec);
+  CHECK(n.clients->sent.size() == before);
+  CHECK(n.clients->watched.count("r2") == 1);
+  // Neither for others nor for who only wants to look.
+  CHECK(n.error_of(n.ask(exec_in(id))).code == ec::wrong_state);
+  auto looks = exec_in(id);
+  looks.attach_only = true;
+  n.ask(looks, "uid:0", "r3", exec);
+  CHECK(n.error_of(exec).code == ec::wrong_state);
+  n.pass(1h);
+  n.ask(api::resume{id});
+  auto back = std::find_if(n.clients->sent.begin(), n.clients->sent.end(),
+                           [](const auto& r) { return r.route == "r2"; });
+  REQUIRE(back != n.clients->sent.end());
+  REQUIRE(std::holds_alternative<api::exec_started>(back->body));
+  CHECK_FALSE(std::get<api::exec_started>(back->body).created);
+  CHECK(n.clients->watched.count("r2") == 1);
 }
 
 TEST_CASE("an idle sandbox is paused, a busy one never") {

@@ -225,6 +225,21 @@ TEST_CASE("a hand-out that was journalled is finished after a restart") {
   CHECK(n.driver->frozen.count(id) == 0);
 }
 
+TEST_CASE("an init script of a hand-out is run by the next daemon, too") {
+  node n;
+  boot_with_pool(n, 1);
+  n.agents->last().answers = false; // the daemon dies before it is told
+  api::up what;
+  what.spec.init_script = "echo hello";
+  auto asked = n.ask(what);
+  n.halt();
+  n.boot();
+  bool seen = false;
+  for (const auto& line : n.agents->last().seen)
+    seen = seen || line.type == "write";
+  CHECK(seen);
+}
+
 TEST_CASE("a hand-out that fails is one error and frees the member") {
   node n;
   boot_with_pool(n, 1);
