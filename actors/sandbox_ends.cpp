@@ -133,10 +133,10 @@ void sandbox_state::free_everything() {
           offload(
               self, context->records,
               [store = context->store, journal = context->journal,
-               record = record_, why]() -> result<void> {
-                if (auto done_now = journal->release(record, why, {});
-                    !done_now)
-                  return done_now;
+               logs = context->logs, record = record_, why]() -> result<void> {
+                // The journal's commit is the last: a daemon that dies before
+                // it frees again what has a record there and no placement.
+                logs->remove(record.id);
                 std::vector<operation> erase = {
                     {operation::kind::erase, placement_key(record.id), {}}};
                 if (!record.spec.name.empty())
@@ -145,7 +145,7 @@ void sandbox_state::free_everything() {
                                    {}});
                 if (auto erased = store->commit({}, erase); !erased)
                   return tl::unexpected<failure>(erased.error());
-                return {};
+                return journal->release(record, why, {});
               },
               [this](result<void> written) {
                 freed(written);

@@ -17,11 +17,15 @@ reconciled reconcile(const node_memory& memory) {
     known.insert(key);
     if (placed.count(key) == 0)
       sandbox.state = phase::stopping;
+    sandbox.taken_over = true;
     out.adopt.push_back(std::move(sandbox));
   }
   for (const auto& key : placed)
     if (known.count(key) == 0)
       out.erase.push_back(key);
+  for (const auto& name : memory.names)
+    if (known.count(placement_key(name.value)) == 0)
+      out.erase.push_back(name.key);
   return out;
 }
 
@@ -128,7 +132,9 @@ void supervisor_state::child_down(const caf::actor_addr& who) {
               std::erase_if(*execs, [&](const exec_record& exec) {
                 return exec.sandbox != wanted;
               });
-              return std::pair{record, *execs};
+              std::pair out{record, *execs};
+              out.first.taken_over = true;
+              return out;
             }
           return fail(ec::not_found, wanted + " is not in the journal");
         },
@@ -228,10 +234,14 @@ supervisor_state::lookup(const std::string& reference,
     if (may_touch(*request, item.info.owner))
       visible.emplace_back(id, item.info.spec.name);
   auto id = resolve_reference(reference, visible);
-  if (!id && destroyed_too && id.error().code == ec::not_found) {
+  if (!id && id.error().code == ec::not_found) {
     auto gone = destroyed_.find(reference);
-    if (gone != destroyed_.end() && may_touch(*request, gone->second.owner))
-      return found_sandbox{gone->first, gone->second.owner, gone->second, {}};
+    if (gone != destroyed_.end() && may_touch(*request, gone->second.owner)) {
+      if (destroyed_too)
+        return found_sandbox{gone->first, gone->second.owner, gone->second, {}};
+      return make_error(ec::not_found, reference + " is destroyed",
+                        "caged why " + reference + " shows its history");
+    }
   }
   if (!id)
     return make_error(id.error());

@@ -28,11 +28,12 @@ struct node_memory {
   std::map<std::string, cause> last_causes; ///< by id
   std::vector<exec_record> execs;
   std::vector<record> placements; ///< of this node
+  std::vector<record> names;      ///< which sandbox has which name
 };
 
 /// A placement decides existence, the journal everything else (DESIGN.md,
 /// section 8). Sandboxes without placement come back as stopping; `erase`
-/// holds the keys of placements whose sandbox is not in the journal.
+/// holds the keys of placements and names whose sandbox is not in the journal.
 struct reconciled {
   std::vector<sandbox_record> adopt;
   std::vector<std::string> erase;

@@ -128,6 +128,7 @@ result<node_memory> remember(journal& from, store& placements) {
   auto gone = from.destroyed();
   auto execs = from.execs();
   auto placed = placements.list("placements/");
+  auto names = placements.list("names/");
   if (!live)
     return tl::unexpected<failure>(live.error());
   if (!gone)
@@ -136,6 +137,8 @@ result<node_memory> remember(journal& from, store& placements) {
     return tl::unexpected<failure>(execs.error());
   if (!placed)
     return tl::unexpected<failure>(placed.error());
+  if (!names)
+    return tl::unexpected<failure>(names.error());
   for (const auto* group : {&*live, &*gone})
     for (const auto& sandbox : *group) {
       auto causes = from.causes(sandbox.id);
@@ -146,6 +149,7 @@ result<node_memory> remember(journal& from, store& placements) {
   out.destroyed = std::move(*gone);
   out.execs = std::move(*execs);
   out.placements = std::move(*placed);
+  out.names = std::move(*names);
   return out;
 }
 

@@ -478,6 +478,7 @@ public:
     memory.destroyed = journal->destroyed().value();
     memory.execs = journal->execs().value();
     memory.placements = store->list("placements/").value();
+    memory.names = store->list("names/").value();
     supervisor_handle =
         system->spawn(supervisor, context_ptr{context}, std::move(memory));
     entry = system->spawn(entrypoint, context_ptr{context}, supervisor_handle);
