@@ -1,13 +1,12 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
-#include <cstdlib>
 #include <iostream>
-#include <random>
 #include <set>
 
 #include <nlohmann/json.hpp>
 
+#include "tests/support/chance.hpp"
 #include "tests/support/test_node.hpp"
 
 // The daemon is killed at seeded moments. $CAGED_SEED repeats a run; the seed
@@ -16,29 +15,6 @@ using namespace caged::test;
 using nlohmann::json;
 
 namespace {
-
-unsigned seed() {
-  const char* given = std::getenv("CAGED_SEED");
-  return given ? static_cast<unsigned>(std::strtoul(given, nullptr, 10)) : 1U;
-}
-
-class chance {
-public:
-  explicit chance(unsigned from) : engine_{from} {}
-  unsigned below(unsigned end) {
-    return std::uniform_int_distribution<unsigned>{0, end - 1}(engine_);
-  }
-  /// A moment within the span: what is waited for is time itself.
-  void let_pass(std::chrono::milliseconds span) {
-    auto until =
-        std::chrono::steady_clock::now()
-        + std::chrono::milliseconds(below(static_cast<unsigned>(span.count())));
-    eventually(span, [&] { return std::chrono::steady_clock::now() >= until; });
-  }
-
-private:
-  std::mt19937 engine_;
-};
 
 std::string trimmed(std::string text) {
   while (!text.empty() && text.back() == '\n')
