@@ -22,6 +22,9 @@ constexpr auto destroy_patience = std::chrono::minutes(2);
 /// has not read when its peer closes (libzmq, pipe_t::process_pipe_term).
 constexpr auto farewell = 250ms;
 
+/// After which a sandbox that is being written down is looked for again.
+constexpr auto commit_time = 20ms;
+
 constexpr std::size_t log_chunk_size = limits::frame_max;
 
 template <class... Ts>
@@ -213,10 +216,8 @@ void entrypoint_state::destroy(const request_ptr& request,
                  if (!found.handle) {
                    if (found.info.state == phase::destroyed)
                      return answer(*request, api::destroy_reply{id, false});
-                   return refuse(*request,
-                                 {ec::unavailable, id + " is still being made",
-                                  "try again in a moment"},
-                                 id);
+                   // Its first commit is under way.
+                   return self->delayed_send(self, commit_time, request);
                  }
                  self->request(found.handle, destroy_patience,
                                atom::destroy::value, request->caller)

@@ -33,6 +33,9 @@ struct sandbox_record {
   std::string boot_id;
   std::int64_t born_boot_ms = 0;   ///< when it was asked for
   std::int64_t active_boot_ms = 0; ///< when its last exec ended; 0: none yet
+  /// Not stored: read from the journal, so that an earlier actor or daemon may
+  /// have begun to make it.
+  bool taken_over = false;
 };
 
 /// One exec as the owner remembers it: who may attach, and how it ended.

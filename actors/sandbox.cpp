@@ -199,7 +199,7 @@ void sandbox_state::start() {
 void sandbox_state::make() {
   publish("starting");
   // What an interrupted start left is undone first; a no-op for a new one.
-  bool again = record_.changed_ms != record_.created_ms || record_.process.pid;
+  bool again = record_.taken_over;
   drive([this, again] {
     offload(
         self, context->driver_workers,

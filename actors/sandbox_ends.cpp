@@ -134,11 +134,13 @@ void sandbox_state::free_everything() {
           offload(
               self, context->records,
               [store = context->store, journal = context->journal,
-               record = record_, why]() -> result<void> {
-                if (auto done_now = journal->release(record, why, {});
-                    !done_now)
-                  return done_now;
-                return unplace(*store, record);
+               logs = context->logs, record = record_, why]() -> result<void> {
+                // The journal's commit is the last: a daemon that dies before
+                // it frees again what has a record there and no placement.
+                logs->remove(record.id);
+                if (auto gone = unplace(*store, record); !gone)
+                  return gone;
+                return journal->release(record, why, {});
               },
               [this](result<void> written) {
                 freed(written);

@@ -156,8 +156,10 @@ caf::error sandbox_state::refused_change(const std::string& rule) const {
 // -- its execs ---------------------------------------------------------------
 
 caf::result<api::ps_reply> sandbox_state::ps() {
+  if (record_.state == phase::failed || record_.state == phase::stopping)
+    return make_error(allows_exec(record_.id, record_.state, last_).error());
   auto answer = self->make_response_promise<api::ps_reply>();
-  if (!link || !has_processes(record_.state)) {
+  if (!link) {
     api::ps_reply known{record_.id, {}};
     for (const auto& row : execs_) // until its link has them
       known.execs.push_back(info_of(row));

@@ -19,6 +19,7 @@ reconciled reconcile(const node_memory& memory) {
       owned.insert(sandbox.id);
     if (placed.count(key) == 0 || sandbox.owner.empty())
       sandbox.state = phase::stopping;
+    sandbox.taken_over = true;
     out.adopt.push_back(std::move(sandbox));
   }
   for (const auto& key : placed)
@@ -160,7 +161,9 @@ void supervisor_state::respawn(const std::string& wanted) {
             std::erase_if(*execs, [&](const exec_record& exec) {
               return exec.sandbox != wanted;
             });
-            return std::pair{record, *execs};
+            std::pair out{record, *execs};
+            out.first.taken_over = true;
+            return out;
           }
         return fail(ec::not_found, wanted + " is not in the journal");
       },
@@ -267,10 +270,14 @@ supervisor_state::lookup(const std::string& reference,
     if (may_touch(*request, item.info.owner))
       visible.emplace_back(id, item.info.spec.name);
   auto id = resolve_reference(reference, visible);
-  if (!id && destroyed_too && id.error().code == ec::not_found) {
+  if (!id && id.error().code == ec::not_found) {
     auto gone = destroyed_.find(reference);
-    if (gone != destroyed_.end() && may_touch(*request, gone->second.owner))
-      return found_sandbox{gone->first, gone->second.owner, gone->second, {}};
+    if (gone != destroyed_.end() && may_touch(*request, gone->second.owner)) {
+      if (destroyed_too)
+        return found_sandbox{gone->first, gone->second.owner, gone->second, {}};
+      return make_error(ec::not_found, reference + " is destroyed",
+                        "caged why " + reference + " shows its history");
+    }
   }
   if (!id)
     return make_error(id.error());

@@ -7,6 +7,16 @@
 // `up`: what is refused, what is booked and written, and who starts when.
 namespace caged {
 
+namespace {
+
+/// Its first `up` was answered, and it has not ended since.
+bool was_ready(const sandbox_info& info) {
+  return (info.state == phase::paused || info.state == phase::unhealthy)
+         && info.init_state != 0;
+}
+
+} // namespace
+
 void supervisor_state::refuse(const api::request& request, failure why,
                               const std::string& sandbox) {
   context->metrics->error(why.code);
@@ -59,9 +69,11 @@ bool supervisor_state::answered_before(const api::request& request,
                                             : gone->second.last_cause.text),
             "caged why " + id + " shows its history"},
            id);
-  } else if (known->second.ready) {
+  } else if (known->second.ready || was_ready(known->second.info)) {
     context->clients->send(
         {request.route, request.id, api::up_reply{known->second.info}});
+  } else if (known->second.info.state == phase::stopping) {
+    refuse(request, {ec::wrong_state, id + " is being destroyed", {}}, id);
   } else if (known->second.info.state == phase::failed) {
     refuse(request,
            {ec::agent_lost,

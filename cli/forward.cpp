@@ -84,6 +84,35 @@ int serve(const std::string& endpoint, const forward_options& what,
   return 1;
 }
 
+/// A port of what has ended, or is not there yet, would take connections and
+/// drop each.
+result<void> can_forward(const sandbox_info& to, bool resume) {
+  auto id = escape_text(to.id);
+  auto refused = [&](const std::string& how, const std::string& hint) {
+    return fail(ec::wrong_state, id + " " + how, hint);
+  };
+  auto history = "caged why " + id + " shows its history";
+  switch (to.state) {
+  case phase::pending:
+    return refused("is still being made",
+                   "wait until it is running: caged get " + id);
+  case phase::paused:
+    if (resume)
+      return {};
+    return refused("is paused", "caged resume " + id + ", or give --resume");
+  case phase::unhealthy:
+    return refused("is unhealthy: " + escape_text(to.last_cause.text), history);
+  case phase::failed:
+    return refused("has failed: " + escape_text(to.last_cause.text), history);
+  case phase::stopping:
+    return refused("is being destroyed", {});
+  case phase::destroyed:
+    return refused("is destroyed", history);
+  default:
+    return {};
+  }
+}
+
 volatile std::sig_atomic_t ended_by = 0;
 
 /// The signals that end us or tell of a child: they come in poll() and nowhere
@@ -150,6 +179,8 @@ result<int> run_forward(const common_options& with,
   auto there = ask<api::get_reply>(with.endpoint, api::get{what.sandbox});
   if (!there)
     return tl::unexpected<failure>(there.error());
+  if (auto fine = can_forward(there->sandbox, what.resume); !fine)
+    return tl::unexpected<failure>(fine.error());
   listener here;
   auto local = here.open(what.address, ports->local);
   if (!local)

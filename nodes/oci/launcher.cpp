@@ -9,6 +9,7 @@
 #include <linux/mount.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -54,6 +55,11 @@ public:
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    // A daemon that is killed takes its half-made sandbox along: the next one
+    // makes it again under the same names.
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent_)
+      ::_exit(125);
     ::setsid();
     ::umask(022);
     need(::unshare(CLONE_NEWNS) == 0, "new mount namespace");
@@ -196,6 +202,7 @@ private:
 
   const launch_plan& plan_;
   int errors_;
+  pid_t parent_ = ::getpid();
   std::string tmp_, disk_, upper_, work_, base_, root_, config_, lib_, overlay_,
       map_;
   std::vector<char*> argv_;

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <stdexcept>
 #include <system_error>
 
@@ -297,7 +297,11 @@ std::string bin_dir() {
 
 std::string read_file(const std::string& path) {
   std::ifstream in{path, std::ios::binary};
-  return {std::istreambuf_iterator<char>{in}, {}};
+  // Not by iterators: they throw where read(2) fails, as for a process that
+  // ends meanwhile.
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
 }
 
 void write_file(const std::string& path, std::string_view bytes,

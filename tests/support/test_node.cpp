@@ -128,7 +128,7 @@ pid_t test_node::init_of(const std::string& sandbox) const {
   auto parsed = json::parse(got.out, nullptr, false);
   auto rows = parsed.is_object() ? parsed.value("rows", json::array()) : parsed;
   for (const auto& row : rows) {
-    if (row.value("kind", "") != "process"
+    if (!row.is_object() || row.value("kind", "") != "process"
         || row.value("sandbox", "") != sandbox)
       continue;
     auto pid = std::atoi(row.value("name", "").c_str());

@@ -57,6 +57,49 @@ TEST_CASE("a repeated up gets the first answer, another body is a conflict") {
   CHECK(n.error_of(request).code == ec::conflict);
 }
 
+TEST_CASE("a repeated up is answered in every state") {
+  node n;
+  n.boot();
+  auto request = make_uuid();
+  auto again = [&](const std::string& route) {
+    n.clients->sent.clear();
+    n.ask(api::up{}, "uid:0", route, request, 7);
+  };
+  again("r1");
+  auto id = n.answers<api::up_reply>(request).at(0).sandbox.id;
+  n.ask(api::pause{id});
+  again("r2");
+  REQUIRE(n.answers<api::up_reply>(request).size() == 1);
+  CHECK(n.answers<api::up_reply>(request)[0].sandbox.state == phase::paused);
+  n.ask(api::resume{id});
+  n.pass(20s);
+  REQUIRE(n.state_of(id) == phase::unhealthy);
+  again("r3");
+  REQUIRE(n.answers<api::up_reply>(request).size() == 1);
+  CHECK(n.answers<api::up_reply>(request)[0].sandbox.state == phase::unhealthy);
+  n.driver->refuse_destroy = true;
+  n.driver->destroy_error = {ec::resource, "the loop device is busy", {}};
+  n.ask(api::destroy{id});
+  REQUIRE(n.state_of(id) == phase::stopping);
+  again("r4");
+  CHECK(n.error_of(request).code == ec::wrong_state);
+  CHECK(n.error_of(request).message == id + " is being destroyed");
+  // And so is everything else that needs its commands.
+  for (const auto& body : std::vector<api::request_body>{
+           api::ps{id}, api::kill{id, "x", 9}, api::pause{id}, api::resume{id}})
+    CHECK(n.error_of(n.ask(body)).code == ec::wrong_state);
+  n.driver->refuse_destroy = false;
+  n.pass(6s);
+  REQUIRE(n.state_of(id) == phase::destroyed);
+  again("r5");
+  CHECK(n.error_of(request).code == ec::wrong_state);
+  // A destroyed one is named by its id, and said to be so.
+  auto gone = n.error_of(n.ask(api::ps{id}));
+  CHECK(gone.code == ec::not_found);
+  CHECK(gone.message == id + " is destroyed");
+  CHECK(gone.hint.find("caged why " + id) != std::string::npos);
+}
+
 TEST_CASE("what does not fit or is in use is refused before anything is made") {
   node n;
   n.boot();
@@ -450,6 +493,19 @@ TEST_CASE("a local sandbox without a placement is destroyed") {
   CHECK(n.store->records.empty());
 }
 
+TEST_CASE("a name whose sandbox was never written down is free again") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox("web");
+  n.halt();
+  n.store->records["names/uid:0/gone"] = {"names/uid:0/gone", "cage-stranger",
+                                          1};
+  n.boot();
+  CHECK(n.store->records.count("names/uid:0/gone") == 0);
+  CHECK(n.store->records.at("names/uid:0/web").value == id);
+  CHECK_FALSE(n.make_sandbox("gone").empty());
+}
+
 TEST_CASE("a half-made sandbox is undone and made again") {
   node n;
   n.boot();
@@ -457,10 +513,30 @@ TEST_CASE("a half-made sandbox is undone and made again") {
   n.halt();
   auto& record = n.journal->records[id];
   record.state = phase::pending;
-  record.changed_ms = record.created_ms + 1;
+  record.process = {};
+  record.changed_ms = record.created_ms;
   n.boot();
   CHECK(n.state_of(id) == phase::running);
   CHECK(n.driver->calls.at(n.driver->calls.size() - 2) == "destroy " + id);
+}
+
+TEST_CASE("the journal forgets a sandbox last, after the store and its logs") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox("web");
+  n.logs->text[id + "/init"] = "printed";
+  n.store->broken = true;
+  CHECK(n.error_of(n.ask(api::destroy{id})).code == ec::io);
+  // A daemon that died now would free it again.
+  CHECK(n.state_of(id) == phase::stopping);
+  CHECK_FALSE(n.journal->leased[id].empty());
+  CHECK(n.logs->text.empty());
+  n.halt();
+  n.store->broken = false;
+  n.boot();
+  CHECK(n.state_of(id) == phase::destroyed);
+  CHECK(n.journal->leased[id].empty());
+  CHECK(n.store->records.empty());
 }
 
 TEST_CASE("a destroy that fails is told, and asking again tries again") {
