@@ -18,6 +18,10 @@ constexpr const char* damaged_hint =
 void sqlite_database::raise(int code) {
   auto what =
       std::string{raw_ ? ::sqlite3_errmsg(raw_) : ::sqlite3_errstr(code)};
+  // "disk I/O error" alone names no cause.
+  if (auto error = raw_ ? ::sqlite3_system_errno(raw_) : 0;
+      error != 0 && (code & 0xff) == SQLITE_IOERR)
+    what = fail_errno(ec::io, what, error).value().message;
   std::string hint;
   switch (code & 0xff) {
   case SQLITE_FULL:

@@ -1,5 +1,6 @@
 #include "nodes/sqlite_journal.hpp"
 
+#include <deque>
 #include <mutex>
 
 #include "nodes/spec_json.hpp"
@@ -51,6 +52,8 @@ CREATE INDEX causes_by_time ON causes (time_ms);
 /// A tenant's misbehaviour is recorded too: its history is bounded, the first
 /// causes and the newest are kept.
 constexpr int causes_max = 500;
+/// Causes kept in memory while none can be written, of all sandboxes.
+constexpr std::size_t unwritten_max = 1000;
 
 phase to_phase(std::int64_t value) {
   return value >= 1 && value <= 8 ? static_cast<phase>(value) : phase::failed;
@@ -79,15 +82,18 @@ public:
 
   result<void> transition(const sandbox_record& sandbox,
                           const cause& why) override {
-    return change([&] {
+    auto done = change([&] {
       put(sandbox);
       append(sandbox.id, why);
     });
+    if (!done)
+      remember(sandbox.id, why);
+    return done;
   }
 
   result<void> release(const sandbox_record& sandbox, const cause& why,
                        const std::vector<lease>& kept) override {
-    return change([&] {
+    auto done = change([&] {
       put(sandbox);
       append(sandbox.id, why);
       statement clear{db_, "DELETE FROM leases WHERE sandbox = ?"};
@@ -99,6 +105,9 @@ public:
       statement execs{db_, "DELETE FROM execs WHERE sandbox = ?"};
       execs.bind(sandbox.id).step();
     });
+    if (!done && why.to != phase::destroyed) // that is not so before it is here
+      remember(sandbox.id, why);
+    return done;
   }
 
   result<std::vector<sandbox_record>> sandboxes() override {
@@ -119,6 +128,9 @@ public:
       while (read.step())
         out.push_back({read.number(0), to_phase(read.number(1)),
                        to_phase(read.number(2)), read.text(3), read.text(4)});
+      for (const auto& [sandbox, why] : unwritten_)
+        if (sandbox == id)
+          out.push_back(why);
       return out;
     });
   }
@@ -239,10 +251,22 @@ private:
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<void> {
       transaction all{db_};
+      for (const auto& [id, why] : unwritten_)
+        append(id, why);
       work();
       all.commit();
+      unwritten_.clear();
       return {};
     });
+  }
+
+  /// A history with a hole where the disk was full would hide the very cause:
+  /// `why` shows it from memory until it can be written.
+  void remember(const std::string& id, const cause& why) {
+    std::lock_guard guard{mutex_};
+    unwritten_.emplace_back(id, why);
+    if (unwritten_.size() > unwritten_max)
+      unwritten_.pop_front();
   }
 
   void put(const sandbox_record& s) {
@@ -325,6 +349,7 @@ private:
   }
 
   std::mutex mutex_;
+  std::deque<std::pair<std::string, cause>> unwritten_;
   sqlite_database db_;    // durable
   sqlite_database quick_; // execs
 };
