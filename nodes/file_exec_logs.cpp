@@ -72,8 +72,8 @@ public:
     if (!dropped.empty())
       out = "[" + dropped + " bytes before this were dropped]\n";
     out += slurp(old) + slurp(current);
-    if (auto gap = gaps_.find(current); gap != gaps_.end())
-      out += note_of(gap->second);
+    if (auto open = gaps_.find(current); open != gaps_.end())
+      out += note_of(open->second);
     return out;
   }
 
@@ -92,8 +92,8 @@ public:
     auto middle = lowest + size_of(old);
     auto there = middle + size_of(current);
     out.end = there;
-    if (auto gap = gaps_.find(current); gap != gaps_.end())
-      out.end += gap->second.size;
+    if (auto open = gaps_.find(current); open != gaps_.end())
+      out.end += open->second.size;
     if (offset >= there
         && out.end > there) { // what is there no more is skipped
       out.offset = out.end;

@@ -1,5 +1,6 @@
 #include <catch2/catch.hpp>
 
+#include <csignal>
 #include <filesystem>
 
 #include <nlohmann/json.hpp>
