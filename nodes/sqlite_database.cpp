@@ -56,9 +56,13 @@ sqlite_database::sqlite_database(const std::filesystem::path& file,
       raise(code);
     ::sqlite3_busy_timeout(raw_, busy_timeout_ms);
     ::chmod(file.c_str(), 0600); // specs hold secrets
+    // The index of the WAL lives on the heap then (sqlite.org/wal.html, section
+    // 8). In a mapped -shm file the first write after its file system became
+    // read-only is a SIGBUS.
+    run("PRAGMA locking_mode=EXCLUSIVE");
     run("PRAGMA journal_mode=WAL");
-    run(how == durability::full ? "PRAGMA synchronous=FULL"
-                                : "PRAGMA synchronous=NORMAL");
+    run("PRAGMA synchronous=FULL");
+    promise(how);
     if (how == durability::full)
       check();
   } catch (...) {
@@ -69,6 +73,14 @@ sqlite_database::sqlite_database(const std::filesystem::path& file,
 
 sqlite_database::~sqlite_database() {
   ::sqlite3_close_v2(raw_);
+}
+
+void sqlite_database::promise(durability how) {
+  if (how == promised_)
+    return;
+  run(how == durability::full ? "PRAGMA synchronous=FULL"
+                              : "PRAGMA synchronous=NORMAL");
+  promised_ = how;
 }
 
 /// Finds damage now, not when a sandbox depends on it.

@@ -62,8 +62,7 @@ phase to_phase(std::int64_t value) {
 class sqlite_journal : public journal {
 public:
   explicit sqlite_journal(const std::filesystem::path& file)
-      : db_{file, sqlite_database::durability::full},
-        quick_{file, sqlite_database::durability::process} {
+      : db_{file, sqlite_database::durability::full} {
     db_.schema({first_schema, second_schema});
   }
 
@@ -181,7 +180,8 @@ public:
                      std::int64_t active_boot_ms) override {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<void> {
-      statement write{quick_,
+      db_.promise(sqlite_database::durability::process);
+      statement write{db_,
                       "UPDATE sandboxes SET active_boot_ms = ? WHERE id = ?"};
       write.bind(active_boot_ms).bind(id).step();
       return {};
@@ -191,7 +191,8 @@ public:
   result<void> put_exec(const exec_record& exec) override {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<void> {
-      statement add{quick_,
+      db_.promise(sqlite_database::durability::process);
+      statement add{db_,
                     "INSERT OR REPLACE INTO execs VALUES (?, ?, ?, ?, ?, ?, "
                     "?, ?, ?, ?)"};
       add.bind(exec.exec)
@@ -212,7 +213,8 @@ public:
   result<void> drop_exec(const std::string& exec) override {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<void> {
-      statement drop{quick_, "DELETE FROM execs WHERE exec = ?"};
+      db_.promise(sqlite_database::durability::process);
+      statement drop{db_, "DELETE FROM execs WHERE exec = ?"};
       drop.bind(exec).step();
       return {};
     });
@@ -221,9 +223,8 @@ public:
   result<std::vector<exec_record>> execs() override {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<std::vector<exec_record>> {
-      statement read{quick_,
-                     "SELECT exec, sandbox, caller, digest, started_ms, "
-                     "detached, code, signal, tty, command FROM execs"};
+      statement read{db_, "SELECT exec, sandbox, caller, digest, started_ms, "
+                          "detached, code, signal, tty, command FROM execs"};
       std::vector<exec_record> out;
       while (read.step()) {
         exec_record item;
@@ -250,6 +251,7 @@ private:
   result<void> change(Work work) {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<void> {
+      db_.promise(sqlite_database::durability::full);
       transaction all{db_};
       for (const auto& [id, why] : unwritten_)
         append(id, why);
@@ -350,8 +352,7 @@ private:
 
   std::mutex mutex_;
   std::deque<std::pair<std::string, cause>> unwritten_;
-  sqlite_database db_;    // durable
-  sqlite_database quick_; // execs
+  sqlite_database db_;
 };
 
 } // namespace

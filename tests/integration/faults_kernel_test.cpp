@@ -44,11 +44,13 @@ void refused(const process_result& got, const std::vector<std::string>& parts) {
     CHECK(has(got.err, part));
 }
 
-/// Two that live, before the fault.
-void begin(test_node& node) {
+/// Two that live, before the fault. The id of the first.
+std::string begin(test_node& node) {
   REQUIRE(node.start());
-  REQUIRE(up(node, "one").exit == 0);
+  auto first = up(node, "one");
+  REQUIRE(first.exit == 0);
   REQUIRE(up(node, "two").exit == 0);
+  return first.out.substr(0, first.out.find('\n'));
 }
 
 /// Both live, and so does a third that is made now: the fault is over.
@@ -128,8 +130,7 @@ TEST_CASE("a node that is short of descriptors keeps them for what runs") {
 
 TEST_CASE("a node without any descriptor turns clients away and lives on") {
   test_node node{{"--heartbeat-interval", "500ms"}};
-  begin(node);
-  auto init = node.init_of("one");
+  auto init = node.init_of(begin(node));
   REQUIRE(init > 0);
   auto running = node.start_caged(
       {"exec", "one", "--", "sh", "-c",

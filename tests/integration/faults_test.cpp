@@ -66,7 +66,7 @@ TEST_CASE("on a full disk ups are refused, sandboxes live, and room mends it") {
   small_disk disk{400};
   if (!disk.ok())
     return skip("no right to mount a file system");
-  test_node node{{"--data-dir", disk.path("data")}};
+  test_node node{{"--data-dir", disk.path("data"), "--disk-gb", "20"}};
   REQUIRE(node.start());
   REQUIRE_FALSE(node.up(named("one")).empty());
   REQUIRE_FALSE(node.up(named("two")).empty());
@@ -131,7 +131,7 @@ TEST_CASE("a journal that cannot be written claims nothing and loses nothing") {
   small_disk disk{400};
   if (!disk.ok())
     return skip("no right to mount a file system");
-  test_node node{{"--data-dir", disk.path("data")}};
+  test_node node{{"--data-dir", disk.path("data"), "--disk-gb", "20"}};
   REQUIRE(node.start());
   REQUIRE_FALSE(node.up(named("one")).empty());
   REQUIRE_FALSE(node.up(named("two")).empty());
@@ -140,7 +140,7 @@ TEST_CASE("a journal that cannot be written claims nothing and loses nothing") {
   auto files = [&] {
     std::vector<std::string> out;
     for (const char* name : {"journal.db", "store.db"})
-      for (const char* part : {"", "-wal", "-shm"})
+      for (const char* part : {"", "-wal"})
         out.push_back(disk.path("data/") + name + part);
     return out;
   };
