@@ -13,14 +13,27 @@ constexpr const char* damaged_hint =
     "it is damaged: restore it from a backup, or move it and its -wal and -shm "
     "files away to start anew";
 
+/// errno of the last call that failed, on the WAL or else on the database
+/// itself; 0 when none did. sqlite3_system_errno has it for few errors only.
+int last_errno(sqlite3* of) {
+  int error = 0;
+  sqlite3_file* wal = nullptr;
+  if (::sqlite3_file_control(of, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal)
+          == SQLITE_OK
+      && wal && wal->pMethods)
+    wal->pMethods->xFileControl(wal, SQLITE_FCNTL_LAST_ERRNO, &error);
+  if (error == 0)
+    ::sqlite3_file_control(of, "main", SQLITE_FCNTL_LAST_ERRNO, &error);
+  return error;
+}
+
 } // namespace
 
 void sqlite_database::raise(int code) {
   auto what =
       std::string{raw_ ? ::sqlite3_errmsg(raw_) : ::sqlite3_errstr(code)};
   // "disk I/O error" alone names no cause.
-  if (auto error = raw_ ? ::sqlite3_system_errno(raw_) : 0;
-      error != 0 && (code & 0xff) == SQLITE_IOERR)
+  if (auto error = (code & 0xff) == SQLITE_IOERR ? last_errno(raw_) : 0)
     what = fail_errno(ec::io, what, error).value().message;
   std::string hint;
   switch (code & 0xff) {

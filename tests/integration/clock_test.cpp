@@ -103,8 +103,8 @@ TEST_CASE("a clock moved by a day, forth and back, ends and pauses nothing") {
       node.up({"--name", "mortal", "--timeout", "0", "--ttl", "30m"}).empty());
   REQUIRE_FALSE(node.up({"--name", "asleep"}).empty());
   REQUIRE(node.caged({"pause", "asleep"}).exit == 0);
-  REQUIRE_FALSE(node.up({"--name", "broken"}).empty());
-  auto init = node.init_of("broken");
+  auto broken = node.up({"--name", "broken"});
+  auto init = node.init_of(broken);
   REQUIRE(init > 0);
   REQUIRE(::kill(init, SIGKILL) == 0);
   REQUIRE(eventually(10s, [&] { return node.state("broken") == "failed"; }));
