@@ -31,6 +31,7 @@ struct link_notice {
     init_done, ///< the init script ended
     busy,      ///< it has execs or forwards now
     idle,      ///< and now it has none
+    trouble,   ///< the node's own: output could not be kept
   };
   kind what = kind::up;
   std::string text;          ///< for `why`

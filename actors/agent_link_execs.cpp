@@ -71,9 +71,10 @@ void agent_link_state::write_row(const entry& of) {
 
 void agent_link_state::keep_output(entry& of) {
   auto log = of.is_init ? std::string{"init"} : of.row.exec;
-  of.relay.keep_output([logs = context->logs, sandbox = id,
-                        log](api::channel on, std::string_view bytes) {
-    logs->append(sandbox, exec_replay::log_of(log, on), bytes);
+  of.relay.keep_output([this, log](api::channel on, std::string_view bytes) {
+    auto kept = context->logs->append(id, exec_replay::log_of(log, on), bytes);
+    if (!kept)
+      notify({link_notice::kind::trouble, kept.error().message, {}, {}, 0});
   });
 }
 

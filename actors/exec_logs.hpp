@@ -25,10 +25,11 @@ class exec_logs {
 public:
   virtual ~exec_logs() = default;
 
-  /// Errors are the disk's: the output is lost, the exec goes on, and read()
-  /// says so.
-  virtual void append(const std::string& sandbox, const std::string& source,
-                      std::string_view bytes) = 0;
+  /// Error: io, the disk's: the bytes are lost, the exec goes on, offsets count
+  /// them, and a line in the log says so once it can be written again.
+  virtual result<void> append(const std::string& sandbox,
+                              const std::string& source,
+                              std::string_view bytes) = 0;
 
   /// Everything kept, oldest first; empty when there is none.
   virtual result<std::string> read(const std::string& sandbox,

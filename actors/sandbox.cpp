@@ -16,6 +16,8 @@ namespace {
 /// A tenant must not be able to fill the history: at most one cause of its
 /// making in this time, the rest is counted.
 constexpr auto note_interval = 10s;
+/// Until the next try to take a sandbox of an earlier daemon over.
+constexpr auto adopt_retry = 2s;
 
 } // namespace
 
@@ -268,9 +270,13 @@ void sandbox_state::recover() {
             if (*got)
               record("node",
                      "its limits could not be set again: " + (*got)->message);
-          } else {
+          } else if (got.error().code == ec::agent_lost) {
             fail_with("node", "its processes ended while the node was away: "
                                   + got.error().message);
+          } else { // it lives; what is missing is the node's (descriptors, ...)
+            record("node",
+                   "it could not be taken over yet: " + got.error().message);
+            self->delayed_send(self, adopt_retry, atom::start::value);
           }
           driven();
         });
@@ -372,6 +378,9 @@ void sandbox_state::on_notice(const link_notice& notice) {
   case kind::violation:
     if (has_processes(record_.state) && record_.state != phase::stopping)
       record("agent", notice.text);
+    break;
+  case kind::trouble:
+    record("node", notice.text);
     break;
   case kind::busy:
     became_busy();

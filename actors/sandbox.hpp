@@ -144,6 +144,7 @@ private:
   bool pause_now(const std::string& who, const std::string& text, next then);
   bool resume_now(const std::string& who, next then);
   caf::error refused_change(const std::string& rule) const;
+  void paused_after_all(const failure& why);
   void freeze(bool again);
   void became_idle();
   void became_busy();

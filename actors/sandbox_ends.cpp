@@ -51,6 +51,8 @@ void sandbox_state::fail_with(const std::string& who, const std::string& text,
   if (record_.state == phase::pending || std::exchange(handing_out_, false))
     start_error_ = for_client ? for_client : failure{ec::agent_lost, text, {}};
   auto why = note(phase::failed, who, text);
+  if (record_.boot_id == context->boot_id)
+    record_.active_boot_ms = context->boot_ms(); // its retention counts from it
   context->metrics->state(record_.id, phase::failed);
   failure end{ec::agent_lost, record_.id + " has failed: " + why.text,
               "its disk layer is kept until you destroy it; caged why "
@@ -83,7 +85,11 @@ void sandbox_state::fail_with(const std::string& who, const std::string& text,
 }
 
 void sandbox_state::retention() {
-  auto since = wall_clock_ms() - record_.changed_ms;
+  // As for the time to live: within one boot the date does not matter.
+  auto since =
+      record_.boot_id == context->boot_id && record_.active_boot_ms != 0
+          ? context->boot_ms() - record_.active_boot_ms
+          : wall_clock_ms() - record_.changed_ms;
   auto left = context->failed_retention - std::chrono::milliseconds(since);
   // A clock that was moved back must not keep it for ever.
   left = std::clamp<std::chrono::milliseconds>(left, 0ms,
@@ -106,13 +112,9 @@ caf::result<bool> sandbox_state::destroy(const std::string& who) {
          who == "retention" && was_failed
              ? "its retention after the failure is over"
              : "destroy was asked for",
-         [this](result<void> written) {
-           if (!written) {
-             freed(written);
-             return;
-           }
-           free_everything();
-         });
+         // Where that cannot be written it goes on: on a full disk this makes
+         // room. It is answered when its end is written.
+         [this](const result<void>&) { free_everything(); });
   return answer;
 }
 
@@ -157,8 +159,11 @@ void sandbox_state::freed(const result<void>& done) {
     record_.state = phase::stopping;
     for (auto& answer : waiting)
       answer.deliver(make_error(done.error()));
-    last_.text = "it could not be freed: " + escape_text(done.error().message);
-    publish();
+    auto text = "it could not be freed: " + escape_text(done.error().message);
+    if (last_.text != text)
+      change(phase::stopping, last_.who, text, nullptr);
+    else
+      publish();
     self->delayed_send(self, free_retry, atom::start::value);
     return;
   }

@@ -37,10 +37,12 @@ bool sandbox_state::pause_now(const std::string& who, const std::string& text,
   change(phase::paused, who, text, [this, then](result<void> written) {
     if (!written) { // what is not on disk is not so
       if (record_.state == phase::paused) {
-        note(phase::running, "node",
-             "that it is paused could not be recorded: "
-                 + written.error().message);
-        publish();
+        change(phase::running, "node",
+               "that it is paused could not be recorded: "
+                   + written.error().message,
+               nullptr);
+        if (!busy_)
+          became_idle(); // tried again after another span
       }
       if (link)
         self->send(link, atom::resume::value);
@@ -96,7 +98,12 @@ bool sandbox_state::resume_now(const std::string& who, next then) {
               self->send(link, atom::resume::value);
             if (!busy_)
               became_idle(); // a new span begins
-            change(phase::running, who, "resume was asked for", then);
+            change(phase::running, who, "resume was asked for",
+                   [this, then](const result<void>& written) {
+                     if (!written && record_.state == phase::running)
+                       paused_after_all(written.error());
+                     then(written);
+                   });
           } else {
             then(thawed);
           }
@@ -104,6 +111,15 @@ bool sandbox_state::resume_now(const std::string& who, next then) {
         });
   });
   return true;
+}
+
+/// The journal could not take that it runs: what it says is so.
+void sandbox_state::paused_after_all(const failure& why) {
+  if (link)
+    self->send(link, atom::pause::value);
+  change(phase::paused, "node",
+         "that it runs could not be recorded: " + why.message, nullptr);
+  freeze(true);
 }
 
 /// On re-adoption: what the journal says is done once more.

@@ -212,7 +212,9 @@ void supervisor_state::changed(const sandbox_changed& what) {
     for (const auto& who : waiting->second) {
       if (what.ready) {
         context->clients->send({who.route, who.id, api::up_reply{item.info}});
-      } else if (what.gone || what.info.state == phase::failed) {
+      } else if (what.gone || what.info.state == phase::failed
+                 || (what.error && what.info.state == phase::stopping)) {
+        // The last: what is left of it could not be freed yet (disk full).
         auto why = what.error.value_or(
             failure{ec::wrong_state,
                     what.info.id + " was destroyed while it was being made",

@@ -21,6 +21,7 @@
 
 #include "messages/client_api_wire.hpp"
 #include "messages/text.hpp"
+#include "nodes/accept_guard.hpp"
 
 namespace caged {
 
@@ -165,6 +166,7 @@ result<void> router_port::bind(const client_port_options& options) {
                       "nobody else",
                 "chown root: " + parent.string() + " && chmod 0750 "
                     + parent.string());
+  guard_accept();
   wake_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (wake_ < 0)
     return fail_errno(ec::io, "an eventfd cannot be made", errno);

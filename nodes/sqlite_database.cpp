@@ -13,11 +13,28 @@ constexpr const char* damaged_hint =
     "it is damaged: restore it from a backup, or move it and its -wal and -shm "
     "files away to start anew";
 
+/// errno of the last call that failed, on the WAL or else on the database
+/// itself; 0 when none did. sqlite3_system_errno has it for few errors only.
+int last_errno(sqlite3* of) {
+  int error = 0;
+  sqlite3_file* wal = nullptr;
+  if (::sqlite3_file_control(of, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal)
+          == SQLITE_OK
+      && wal && wal->pMethods)
+    wal->pMethods->xFileControl(wal, SQLITE_FCNTL_LAST_ERRNO, &error);
+  if (error == 0)
+    ::sqlite3_file_control(of, "main", SQLITE_FCNTL_LAST_ERRNO, &error);
+  return error;
+}
+
 } // namespace
 
 void sqlite_database::raise(int code) {
   auto what =
       std::string{raw_ ? ::sqlite3_errmsg(raw_) : ::sqlite3_errstr(code)};
+  // "disk I/O error" alone names no cause.
+  if (auto error = (code & 0xff) == SQLITE_IOERR ? last_errno(raw_) : 0)
+    what = fail_errno(ec::io, what, error).value().message;
   std::string hint;
   switch (code & 0xff) {
   case SQLITE_FULL:
@@ -52,9 +69,13 @@ sqlite_database::sqlite_database(const std::filesystem::path& file,
       raise(code);
     ::sqlite3_busy_timeout(raw_, busy_timeout_ms);
     ::chmod(file.c_str(), 0600); // specs hold secrets
+    // The index of the WAL lives on the heap then (sqlite.org/wal.html, section
+    // 8). In a mapped -shm file the first write after its file system became
+    // read-only is a SIGBUS.
+    run("PRAGMA locking_mode=EXCLUSIVE");
     run("PRAGMA journal_mode=WAL");
-    run(how == durability::full ? "PRAGMA synchronous=FULL"
-                                : "PRAGMA synchronous=NORMAL");
+    run("PRAGMA synchronous=FULL");
+    promise(how);
     if (how == durability::full)
       check();
   } catch (...) {
@@ -65,6 +86,14 @@ sqlite_database::sqlite_database(const std::filesystem::path& file,
 
 sqlite_database::~sqlite_database() {
   ::sqlite3_close_v2(raw_);
+}
+
+void sqlite_database::promise(durability how) {
+  if (how == promised_)
+    return;
+  run(how == durability::full ? "PRAGMA synchronous=FULL"
+                              : "PRAGMA synchronous=NORMAL");
+  promised_ = how;
 }
 
 /// Finds damage now, not when a sandbox depends on it.

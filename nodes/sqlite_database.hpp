@@ -34,12 +34,15 @@ public:
   };
 
   /// Opens or makes the file, mode 0600, in WAL mode, and checks that it is not
-  /// damaged. Throws sqlite_error: io, naming the file, what SQLite says and
-  /// the remedy.
+  /// damaged. Nobody else can open it meanwhile. Throws sqlite_error: io,
+  /// naming the file, what SQLite says and the remedy.
   sqlite_database(const std::filesystem::path& file, durability how);
   ~sqlite_database();
   sqlite_database(const sqlite_database&) = delete;
   sqlite_database& operator=(const sqlite_database&) = delete;
+
+  /// What the next commits promise.
+  void promise(durability how);
 
   /// Runs statements without results. Throws sqlite_error.
   void run(const char* sql);
@@ -88,6 +91,7 @@ private:
   void check();
   std::filesystem::path file_;
   sqlite3* raw_ = nullptr;
+  durability promised_ = durability::full;
 };
 
 /// Runs `work` and turns a sqlite_error into its failure.

@@ -1,5 +1,6 @@
 #include "nodes/sqlite_journal.hpp"
 
+#include <deque>
 #include <mutex>
 
 #include "nodes/spec_json.hpp"
@@ -51,6 +52,8 @@ CREATE INDEX causes_by_time ON causes (time_ms);
 /// A tenant's misbehaviour is recorded too: its history is bounded, the first
 /// causes and the newest are kept.
 constexpr int causes_max = 500;
+/// Causes kept in memory while none can be written, of all sandboxes.
+constexpr std::size_t unwritten_max = 1000;
 
 phase to_phase(std::int64_t value) {
   return value >= 1 && value <= 8 ? static_cast<phase>(value) : phase::failed;
@@ -59,8 +62,7 @@ phase to_phase(std::int64_t value) {
 class sqlite_journal : public journal {
 public:
   explicit sqlite_journal(const std::filesystem::path& file)
-      : db_{file, sqlite_database::durability::full},
-        quick_{file, sqlite_database::durability::process} {
+      : db_{file, sqlite_database::durability::full} {
     db_.schema({first_schema, second_schema});
   }
 
@@ -79,15 +81,18 @@ public:
 
   result<void> transition(const sandbox_record& sandbox,
                           const cause& why) override {
-    return change([&] {
+    auto done = change([&] {
       put(sandbox);
       append(sandbox.id, why);
     });
+    if (!done)
+      remember(sandbox.id, why);
+    return done;
   }
 
   result<void> release(const sandbox_record& sandbox, const cause& why,
                        const std::vector<lease>& kept) override {
-    return change([&] {
+    auto done = change([&] {
       put(sandbox);
       append(sandbox.id, why);
       statement clear{db_, "DELETE FROM leases WHERE sandbox = ?"};
@@ -99,6 +104,9 @@ public:
       statement execs{db_, "DELETE FROM execs WHERE sandbox = ?"};
       execs.bind(sandbox.id).step();
     });
+    if (!done && why.to != phase::destroyed) // that is not so before it is here
+      remember(sandbox.id, why);
+    return done;
   }
 
   result<std::vector<sandbox_record>> sandboxes() override {
@@ -119,6 +127,9 @@ public:
       while (read.step())
         out.push_back({read.number(0), to_phase(read.number(1)),
                        to_phase(read.number(2)), read.text(3), read.text(4)});
+      for (const auto& [sandbox, why] : unwritten_)
+        if (sandbox == id)
+          out.push_back(why);
       return out;
     });
   }
@@ -169,7 +180,8 @@ public:
                      std::int64_t active_boot_ms) override {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<void> {
-      statement write{quick_,
+      db_.promise(sqlite_database::durability::process);
+      statement write{db_,
                       "UPDATE sandboxes SET active_boot_ms = ? WHERE id = ?"};
       write.bind(active_boot_ms).bind(id).step();
       return {};
@@ -179,7 +191,8 @@ public:
   result<void> put_exec(const exec_record& exec) override {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<void> {
-      statement add{quick_,
+      db_.promise(sqlite_database::durability::process);
+      statement add{db_,
                     "INSERT OR REPLACE INTO execs VALUES (?, ?, ?, ?, ?, ?, "
                     "?, ?, ?, ?)"};
       add.bind(exec.exec)
@@ -200,7 +213,8 @@ public:
   result<void> drop_exec(const std::string& exec) override {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<void> {
-      statement drop{quick_, "DELETE FROM execs WHERE exec = ?"};
+      db_.promise(sqlite_database::durability::process);
+      statement drop{db_, "DELETE FROM execs WHERE exec = ?"};
       drop.bind(exec).step();
       return {};
     });
@@ -209,9 +223,8 @@ public:
   result<std::vector<exec_record>> execs() override {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<std::vector<exec_record>> {
-      statement read{quick_,
-                     "SELECT exec, sandbox, caller, digest, started_ms, "
-                     "detached, code, signal, tty, command FROM execs"};
+      statement read{db_, "SELECT exec, sandbox, caller, digest, started_ms, "
+                          "detached, code, signal, tty, command FROM execs"};
       std::vector<exec_record> out;
       while (read.step()) {
         exec_record item;
@@ -238,11 +251,24 @@ private:
   result<void> change(Work work) {
     std::lock_guard guard{mutex_};
     return guarded([&]() -> result<void> {
+      db_.promise(sqlite_database::durability::full);
       transaction all{db_};
+      for (const auto& [id, why] : unwritten_)
+        append(id, why);
       work();
       all.commit();
+      unwritten_.clear();
       return {};
     });
+  }
+
+  /// A history with a hole where the disk was full would hide the very cause:
+  /// `why` shows it from memory until it can be written.
+  void remember(const std::string& id, const cause& why) {
+    std::lock_guard guard{mutex_};
+    unwritten_.emplace_back(id, why);
+    if (unwritten_.size() > unwritten_max)
+      unwritten_.pop_front();
   }
 
   void put(const sandbox_record& s) {
@@ -325,8 +351,8 @@ private:
   }
 
   std::mutex mutex_;
-  sqlite_database db_;    // durable
-  sqlite_database quick_; // execs
+  std::deque<std::pair<std::string, cause>> unwritten_;
+  sqlite_database db_;
 };
 
 } // namespace

@@ -298,6 +298,10 @@ std::uint64_t tree::oom_kills(const std::string& group) const {
 result<host_stats> tree::stats(const std::string& group) const {
   if (!exists(group))
     return fail(ec::not_found, "there is no cgroup " + group);
+  // Without descriptors every file below would read as 0: counters that jump.
+  if (!sys::read_small(dir(group, "memory") / "cgroup.procs")
+      && (errno == EMFILE || errno == ENFILE))
+    return sys::fail_host(ec::io, "cannot read cgroup " + group, errno);
   host_stats out;
   auto memory = dir(group, "memory"), cpu = dir(group, "cpu"),
        pids = dir(group, "pids");

@@ -31,9 +31,9 @@ result<fs::path> empty_image(const fs::path& data_dir, std::uint64_t disk_gb) {
     sys::unique_fd fd{
         ::open(fresh.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
     if (!fd)
-      return fail_errno(ec::io, "cannot create " + fresh.string(), errno);
+      return sys::fail_host(ec::io, "cannot create " + fresh.string(), errno);
     if (::ftruncate(fd.get(), static_cast<off_t>(disk_gb << 30U)) < 0)
-      return fail_errno(ec::io, "cannot size " + fresh.string(), errno);
+      return sys::fail_host(ec::io, "cannot size " + fresh.string(), errno);
   }
   // The journal stays: what a sandbox wrote outlives a crash of the host. It is
   // 8 MB whatever the size. No reserved blocks: root in there is a tenant.
@@ -50,8 +50,6 @@ result<fs::path> empty_image(const fs::path& data_dir, std::uint64_t disk_gb) {
   } else if (made) {
     made = fail(ec::resource, "mkfs.ext4 failed on " + fresh.string() + ": "
                                   + escape_text(made->output, 300));
-  } else if (made.error().code == ec::host_setup) {
-    made.error().hint = "install it: apt-get install e2fsprogs";
   }
   fs::remove(fresh, error);
   return tl::unexpected<failure>(made.error());
@@ -60,29 +58,30 @@ result<fs::path> empty_image(const fs::path& data_dir, std::uint64_t disk_gb) {
 result<void> copy_sparse(const fs::path& from, const fs::path& to) {
   sys::unique_fd in{::open(from.c_str(), O_RDONLY | O_CLOEXEC)};
   if (!in)
-    return fail_errno(ec::io, "cannot open " + from.string(), errno);
+    return sys::fail_host(ec::io, "cannot open " + from.string(), errno);
   sys::unique_fd out{
       ::open(to.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
   if (!out)
-    return fail_errno(ec::io, "cannot create " + to.string(), errno);
+    return sys::fail_host(ec::io, "cannot create " + to.string(), errno);
   struct stat info {};
   if (::fstat(in.get(), &info) < 0 || ::ftruncate(out.get(), info.st_size) < 0)
-    return fail_errno(ec::io, "cannot size " + to.string(), errno);
+    return sys::fail_host(ec::io, "cannot size " + to.string(), errno);
   for (off_t at = 0;;) {
     auto data = ::lseek(in.get(), at, SEEK_DATA);
     if (data < 0 && errno == ENXIO)
       return {};
     auto hole = data < 0 ? -1 : ::lseek(in.get(), data, SEEK_HOLE);
     if (hole < 0)
-      return fail_errno(ec::io, "cannot read " + from.string(), errno);
+      return sys::fail_host(ec::io, "cannot read " + from.string(), errno);
     for (off_t source = data, target = data; source < hole;) {
       auto n = ::copy_file_range(in.get(), &source, out.get(), &target,
                                  static_cast<std::size_t>(hole - source), 0);
       if (n < 0 && errno == EINTR)
         continue;
       if (n <= 0)
-        return fail_errno(errno == ENOSPC ? ec::resource : ec::io,
-                          "cannot copy to " + to.string(), n < 0 ? errno : EIO);
+        return sys::fail_host(errno == ENOSPC ? ec::resource : ec::io,
+                              "cannot copy to " + to.string(),
+                              n < 0 ? errno : EIO);
     }
     at = hole;
   }
@@ -91,10 +90,11 @@ result<void> copy_sparse(const fs::path& from, const fs::path& to) {
 result<loop_device> attach_loop(const fs::path& image) {
   sys::unique_fd file{::open(image.c_str(), O_RDWR | O_CLOEXEC)};
   if (!file)
-    return fail_errno(ec::resource, "cannot open " + image.string(), errno);
+    return sys::fail_host(ec::resource, "cannot open " + image.string(), errno);
   sys::unique_fd control{::open("/dev/loop-control", O_RDWR | O_CLOEXEC)};
   if (!control)
-    return fail_errno(ec::host_setup, "cannot open /dev/loop-control", errno);
+    return sys::fail_host(ec::host_setup, "cannot open /dev/loop-control",
+                          errno);
   loop_device found;
   int error = 0;
   // "Free" is a snapshot: whoever configures it first has it (loop(4)).
@@ -125,11 +125,15 @@ result<loop_device> attach_loop(const fs::path& image) {
     return error != EBUSY && error != EAGAIN && error != EINTR
            && error != ENXIO;
   });
-  if (!done || error != 0)
-    return fail_errno(
-        ec::resource,
-        "no loop device for " + image.string() + " could be configured", error);
-  return found;
+  if (done && error == 0)
+    return found;
+  auto why = fail_errno(ec::resource,
+                        "there is no loop device for " + image.string(), error);
+  why.value().hint = "losetup -a shows who has them; is /dev/loop"
+                     + (found.number < 0 ? std::string{"-control"}
+                                         : std::to_string(found.number))
+                     + " there and not beyond the module's max_loop?";
+  return why;
 }
 
 std::vector<attached> loops_beneath(const fs::path& dir) {

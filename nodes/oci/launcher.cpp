@@ -40,7 +40,8 @@ public:
     tmp_ = plan_.scratch;
     disk_ = tmp_ + "/disk", upper_ = disk_ + "/upper", work_ = disk_ + "/work";
     base_ = tmp_ + "/base", root_ = tmp_ + "/rootfs";
-    config_ = tmp_ + "/config.json", lib_ = root_ + "/usr/lib/caged";
+    config_ = tmp_ + "/config.json", space_ = tmp_ + "/userns",
+    lib_ = root_ + "/usr/lib/caged";
     overlay_ = "lowerdir=" + base_ + ",upperdir=" + upper_ + ",workdir=" + work_
                + ",redirect_dir=off,metacopy=off,index=off";
     map_ = "0 " + std::to_string(plan_.uid) + " 65536";
@@ -55,11 +56,7 @@ public:
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    // A daemon that is killed takes its half-made sandbox along: the next one
-    // makes it again under the same names.
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent_)
-      ::_exit(125);
+    end_with_parent();
     ::setsid();
     ::umask(022);
     need(::unshare(CLONE_NEWNS) == 0, "new mount namespace");
@@ -158,16 +155,40 @@ private:
         "writing config.json");
   }
 
-  /// Shows root's files of the template as the sandbox's root's, by a mapped
-  /// mount (mount_setattr(2)); the map is that of a short-lived process.
+  /// A daemon that is killed takes its half-made sandbox along: the next one
+  /// makes it again under the same names.
+  void end_with_parent() const {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != parent_)
+      ::_exit(125);
+  }
+
+  /// Makes the sandbox's user namespace in a short-lived process and keeps it
+  /// by a bind mount, where crun joins it. Its maker is the sandbox's own root:
+  /// what the kernel counts per user (inotify instances, pending signals,
+  /// message queues: user_namespaces(7), kernel/ucount.c) is counted there for
+  /// whoever made the namespace. Were that root, a tenant could take what root
+  /// may have on the whole host.
+  ///
+  /// Its map also shows root's files of the template as the sandbox's root's
+  /// (a mapped mount, mount_setattr(2)).
   void map_base(int tree) {
+    // Not setresuid(3), which would ask the other threads, who are not here.
+    need(::syscall(SYS_setresuid, -1, static_cast<uid_t>(plan_.uid), -1) == 0,
+         "becoming the sandbox's root");
     auto holder =
         static_cast<pid_t>(::syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD,
                                      nullptr, nullptr, nullptr, nullptr));
-    need(holder >= 0, "new user namespace");
-    if (holder == 0)
+    if (holder == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
       for (;;)
         ::pause();
+    }
+    auto error = errno;
+    need(::syscall(SYS_setresuid, -1, 0, -1) == 0, "becoming root again");
+    end_with_parent(); // a change of user takes it back (prctl(2))
+    errno = error;
+    need(holder >= 0, "new user namespace");
     char file[64];
     auto path = [&](const char* name) {
       char digits[16];
@@ -186,9 +207,20 @@ private:
     mount_attr attr{};
     attr.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY;
     auto space = ::open(path("/ns/user"), O_RDONLY | O_CLOEXEC);
+    auto error_of_open = errno;
+    auto kept = ::open(space_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0400);
+    ::close(kept);
+    auto bound =
+        kept >= 0
+        && ::mount(path("/ns/user"), space_.c_str(), nullptr, MS_BIND, nullptr)
+               == 0;
+    auto error_of_mount = errno;
     ::kill(holder, SIGKILL);
     ::waitpid(holder, nullptr, 0);
+    errno = error_of_open;
     need(space >= 0, "opening the user namespace");
+    errno = error_of_mount;
+    need(bound, "keeping the user namespace");
     attr.userns_fd = static_cast<std::uint64_t>(space);
     need(::syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr,
                    sizeof attr)
@@ -203,8 +235,8 @@ private:
   const launch_plan& plan_;
   int errors_;
   pid_t parent_ = ::getpid();
-  std::string tmp_, disk_, upper_, work_, base_, root_, config_, lib_, overlay_,
-      map_;
+  std::string tmp_, disk_, upper_, work_, base_, root_, config_, space_, lib_,
+      overlay_, map_;
   std::vector<char*> argv_;
 };
 
@@ -221,14 +253,14 @@ result<void> launch(const launch_plan& plan, const std::filesystem::path& log,
                     std::chrono::milliseconds timeout) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) < 0)
-    return fail_errno(ec::resource, "cannot make a pipe", errno);
+    return sys::fail_host(ec::resource, "cannot make a pipe", errno);
   sys::unique_fd in{ends[0]}, out{ends[1]};
   child work{plan, out.get()};
   work.prepare();
   // _Fork: without the handlers that take malloc's and stdio's locks.
   auto pid = ::_Fork();
   if (pid < 0)
-    return fail_errno(ec::resource, "cannot fork", errno);
+    return sys::fail_host(ec::resource, "cannot fork", errno);
   if (pid == 0)
     work.run();
   out.reset();
@@ -246,15 +278,17 @@ result<void> launch(const launch_plan& plan, const std::filesystem::path& log,
     return {};
   report why{};
   if (::read(in.get(), &why, sizeof why) == sizeof why)
-    return fail_errno(ec::resource,
-                      std::string{"cannot start the sandbox: "} + why.step,
-                      why.error);
+    return sys::fail_host(ec::resource,
+                          std::string{"cannot start the sandbox: "} + why.step,
+                          why.error);
   auto said = last_line(log);
   if (said.empty())
     said = WIFSIGNALED(status)
                ? "it was killed by signal " + std::to_string(WTERMSIG(status))
                : "it exited with code " + std::to_string(WEXITSTATUS(status));
-  return fail(ec::resource, "crun cannot start the sandbox: " + said);
+  auto out_of_pids = said.find("temporarily unavailable") != std::string::npos;
+  return fail(ec::resource, "crun cannot start the sandbox: " + said,
+              out_of_pids ? sys::remedy(EAGAIN) : std::string{});
 }
 
 std::string scratch_directory(const std::vector<std::filesystem::path>& used) {

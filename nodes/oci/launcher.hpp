@@ -12,7 +12,9 @@ namespace caged::oci {
 
 /// Everything one start needs, prepared before the fork.
 struct launch_plan {
-  std::string scratch;   ///< existing directory, covered in the child alone
+  /// Existing directory, covered in the child alone: there are the bundle and
+  /// the user namespace, `userns`.
+  std::string scratch;
   std::string base;      ///< the template's rootfs
   std::string agents;    ///< directory bound to /usr/lib/caged
   std::string device;    ///< loop device with the ext4

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +31,12 @@ using namespace std::chrono_literals;
 using namespace caged::oci;
 
 namespace {
+
+/// A start passes about 15 descriptors; clients, links and readings of what
+/// runs already must not run out because of it.
+constexpr unsigned descriptor_reserve = 64;
+/// Disk layers are sparse: what is left is what those there may still write.
+constexpr std::uint64_t disk_reserve = 64ULL << 20U;
 
 std::string find_program(const std::string& name) {
   if (name.find('/') != std::string::npos)
@@ -198,6 +205,9 @@ std::string oci_driver::container_config(const launch_request& request) const {
   bundle_options out;
   out.cgroup = names_.group(request.id);
   out.rootfs = "rootfs";
+  out.user_namespace =
+      scratch_directory({options_.data_dir, options_.run_dir, crun_})
+      + "/userns";
   out.uid = names_.uid(request.slot);
   out.limit_swap = groups_.swap_accounting();
   // Neither may go beyond our own without CAP_SYS_RESOURCE.
@@ -223,15 +233,17 @@ result<process_ref> oci_driver::start(const launch_request& request) {
   if (names_.uid(request.slot) > UINT32_MAX - 65536)
     return fail(ec::resource, "no uid range is left for slot "
                                   + std::to_string(request.slot));
+  if (auto room = sys::descriptors_left(descriptor_reserve); !room)
+    return tl::unexpected<failure>(room.error());
   std::error_code error;
   fs::create_directories(names_.sandboxes(), error);
   if (::mkdir(names_.dir(request.id).c_str(), 0700) < 0) {
     if (errno == EEXIST)
       return fail(ec::conflict, request.id + " has been started already",
                   "destroy it first");
-    return fail_errno(ec::resource,
-                      "cannot create " + names_.dir(request.id).string(),
-                      errno);
+    return sys::fail_host(ec::resource,
+                          "cannot create " + names_.dir(request.id).string(),
+                          errno);
   }
   auto made = make(request);
   if (!made)
@@ -242,6 +254,16 @@ result<process_ref> oci_driver::start(const launch_request& request) {
 
 result<process_ref> oci_driver::make(const launch_request& request) {
   const auto& id = request.id;
+  struct statvfs disk {};
+  if (::statvfs(options_.data_dir.c_str(), &disk) == 0)
+    if (auto left = std::uint64_t{disk.f_bavail} * disk.f_frsize;
+        left < disk_reserve)
+      return fail(ec::resource,
+                  "the data directory " + options_.data_dir.string() + " has "
+                      + format_bytes(static_cast<double>(left))
+                      + " left; another sandbox needs "
+                      + format_bytes(static_cast<double>(disk_reserve)),
+                  sys::remedy(ENOSPC));
   auto base = templates::resolve(options_.data_dir, request.spec.template_name);
   if (!base)
     return tl::unexpected<failure>(base.error());
@@ -262,7 +284,7 @@ result<process_ref> oci_driver::make(const launch_request& request) {
   sys::unique_fd err{
       ::open((dir / "agent.stderr").c_str(), O_WRONLY | O_CLOEXEC)};
   if (!err)
-    return fail_errno(ec::io, "cannot open the log of " + id, errno);
+    return sys::fail_host(ec::io, "cannot open the log of " + id, errno);
 
   launch_plan plan;
   plan.scratch =
@@ -309,7 +331,15 @@ result<void> oci_driver::recover(const launch_request& request,
                                  const process_ref& process) {
   const auto& id = request.id;
   auto handle = sys::pidfd_open(process.pid);
-  if (!handle || sys::start_time(process.pid) != process.start_time)
+  auto error = handle ? 0 : errno;
+  auto started = sys::start_time(process.pid);
+  // Not being able to look is no reason to take it for dead.
+  if (error == EMFILE || error == ENFILE || error == ENOMEM
+      || (handle && started == 0 && !sys::wait_end(handle.get(), 0ms)))
+    return sys::fail_host(ec::resource,
+                          "the init of " + id + " cannot be looked at",
+                          error != 0 ? error : EMFILE);
+  if (!handle || started != process.start_time)
     return fail(ec::agent_lost, "the init of " + id + ", process "
                                     + std::to_string(process.pid)
                                     + ", is gone");

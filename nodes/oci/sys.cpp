@@ -10,6 +10,8 @@
 #include <poll.h>
 #include <sched.h>
 #include <spawn.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +24,50 @@ void unique_fd::reset(int fd) noexcept {
   if (fd_ >= 0)
     ::close(fd_);
   fd_ = fd;
+}
+
+std::string remedy(int error) {
+  switch (error) {
+  case EAGAIN:
+    return "the node may start no more processes: raise pids.max of its "
+           "cgroup (TasksMax= of its unit) or kernel.pid_max";
+  case EMFILE:
+    return "the node has no descriptors left: raise LimitNOFILE= of its unit";
+  case ENFILE:
+    return "the host has no descriptors left: raise fs.file-max";
+  case ENOSPC:
+  case EDQUOT:
+    return "free space there, then try again";
+  case EROFS:
+    return "its file system is read-only: see dmesg, mend it and remount it";
+  case ENOMEM:
+    return "the host has no memory left";
+  default:
+    return {};
+  }
+}
+
+tl::unexpected<failure> fail_host(ec code, std::string message, int error) {
+  auto why = fail_errno(code, std::move(message), error);
+  why.value().hint = remedy(error);
+  return why;
+}
+
+result<void> descriptors_left(unsigned reserve) {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  // The lowest free number is what the kernel gives: all below are in use.
+  unique_fd lowest{::eventfd(0, EFD_CLOEXEC)};
+  auto used = lowest ? static_cast<std::uint64_t>(lowest.get())
+                     : std::uint64_t{limit.rlim_cur};
+  if (used + reserve < limit.rlim_cur)
+    return {};
+  return fail(ec::resource,
+              "the node has " + std::to_string(used) + " of at most "
+                  + std::to_string(limit.rlim_cur)
+                  + " descriptors open and keeps the last "
+                  + std::to_string(reserve) + " for what runs already",
+              remedy(EMFILE));
 }
 
 std::optional<std::string> read_small(const std::filesystem::path& path) {
@@ -151,7 +197,7 @@ result<command_result> run(const std::vector<std::string>& argv,
                            std::chrono::milliseconds timeout) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) < 0)
-    return fail_errno(ec::resource, "cannot make a pipe", errno);
+    return fail_host(ec::resource, "cannot make a pipe", errno);
   unique_fd in{ends[0]}, out{ends[1]};
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
@@ -166,8 +212,13 @@ result<command_result> run(const std::vector<std::string>& argv,
   auto error =
       ::posix_spawnp(&pid, args[0], &actions, nullptr, args.data(), environ);
   ::posix_spawn_file_actions_destroy(&actions);
-  if (error != 0)
-    return fail_errno(ec::host_setup, "cannot run " + argv[0], error);
+  if (error != 0) {
+    auto why = fail_host(error == ENOENT ? ec::host_setup : ec::resource,
+                         "cannot run " + argv[0], error);
+    if (error == ENOENT)
+      why.value().hint = "install the program, or mend PATH";
+    return why;
+  }
   out.reset();
   command_result done;
   auto deadline = std::chrono::steady_clock::now() + timeout;

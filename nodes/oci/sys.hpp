@@ -38,6 +38,16 @@ private:
   int fd_ = -1;
 };
 
+/// What an operator does about an errno that says the host has run out of
+/// something; empty for others.
+std::string remedy(int error);
+
+/// fail_errno with that remedy as the hint.
+tl::unexpected<failure> fail_host(ec code, std::string message, int error);
+
+/// Error: resource, when at most `reserve` more descriptors may be opened.
+result<void> descriptors_left(unsigned reserve);
+
 /// The whole of a small file, as /proc, /sys and cgroup files are; nothing
 /// when it cannot be opened or read.
 std::optional<std::string> read_small(const std::filesystem::path& path);

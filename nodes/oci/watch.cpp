@@ -26,17 +26,17 @@ using steady = std::chrono::steady_clock;
 result<std::unique_ptr<agent_log>> agent_log::open(const fs::path& dir) {
   auto fifo = dir / "agent.stderr", file = dir / "agent.log";
   if (::mkfifo(fifo.c_str(), 0600) < 0 && errno != EEXIST)
-    return fail_errno(ec::io, "cannot create " + fifo.string(), errno);
+    return sys::fail_host(ec::io, "cannot create " + fifo.string(), errno);
   auto log = std::make_unique<agent_log>();
   log->dir_ = dir;
   log->fifo_.reset(
       ::open(fifo.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
   if (!log->fifo_)
-    return fail_errno(ec::io, "cannot open " + fifo.string(), errno);
+    return sys::fail_host(ec::io, "cannot open " + fifo.string(), errno);
   log->file_.reset(
       ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!log->file_)
-    return fail_errno(ec::io, "cannot open " + file.string(), errno);
+    return sys::fail_host(ec::io, "cannot open " + file.string(), errno);
   struct stat info {};
   if (::fstat(log->file_.get(), &info) == 0)
     log->size_ = static_cast<std::size_t>(info.st_size);

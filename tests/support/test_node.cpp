@@ -20,8 +20,18 @@ namespace caged::test {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-test_node::test_node(std::vector<std::string> flags)
-    : data_{dir_ / "data"}, run_{dir_ / "run"}, flags_{std::move(flags)} {}
+test_node::test_node(std::vector<std::string> flags,
+                     std::vector<std::string> under)
+    : data_{dir_ / "data"},
+      run_{dir_ / "run"},
+      flags_{std::move(flags)},
+      under_{std::move(under)} {
+  auto given = std::find(flags_.begin(), flags_.end(), "--data-dir");
+  if (given != flags_.end() && given + 1 != flags_.end()) {
+    data_ = *(given + 1);
+    flags_.erase(given, given + 2);
+  }
+}
 
 test_node::~test_node() {
   auto left = clear();
@@ -34,15 +44,10 @@ std::string test_node::endpoint() const {
 }
 
 bool test_node::start() {
-  std::vector<std::string> argv = {bin_dir() + "/caged-node",
-                                   "--data-dir",
-                                   data_,
-                                   "--run-dir",
-                                   run_,
-                                   "--client-endpoint",
-                                   endpoint(),
-                                   "--metrics-address",
-                                   "127.0.0.1:0"};
+  auto argv = under_;
+  argv.insert(argv.end(), {bin_dir() + "/caged-node", "--data-dir", data_,
+                           "--run-dir", run_, "--client-endpoint", endpoint(),
+                           "--metrics-address", "127.0.0.1:0"});
   if (std::find(flags_.begin(), flags_.end(), "--agent-dir") == flags_.end())
     argv.insert(argv.end(), {"--agent-dir", bin_dir()});
   argv.insert(argv.end(), flags_.begin(), flags_.end());

@@ -15,8 +15,11 @@ namespace caged::test {
 /// calls clear() and checks what it says.
 class test_node {
 public:
-  /// Flags of caged-node beyond the directories and endpoints.
-  explicit test_node(std::vector<std::string> flags = {});
+  /// Flags of caged-node beyond the directories and endpoints; --data-dir among
+  /// them takes the place of its own. `under` stands before the program:
+  /// {"env", "A=b"}, anything that executes the rest.
+  explicit test_node(std::vector<std::string> flags = {},
+                     std::vector<std::string> under = {});
   ~test_node();
 
   /// Starts the daemon; waits until it answers. False: it ended or is silent.
@@ -67,7 +70,7 @@ public:
 private:
   temp_dir dir_;
   std::string data_, run_;
-  std::vector<std::string> flags_;
+  std::vector<std::string> flags_, under_;
   std::unique_ptr<background> daemon_;
 };
 

@@ -31,6 +31,7 @@ public:
   std::set<std::string> frozen;
   failure start_error{ec::internal, {}, {}};
   failure destroy_error{ec::internal, {}, {}};
+  failure recover_error{ec::agent_lost, "its init is gone", {}};
   bool refuse_pause = false, refuse_resume = false, refuse_start = false,
        refuse_destroy = false, refuse_recover = false;
   std::vector<std::string> calls;
@@ -55,7 +56,7 @@ public:
   result<void> recover(const launch_request& r, const process_ref& p) override {
     calls.push_back("recover " + r.id);
     if (refuse_recover)
-      return fail(ec::agent_lost, "its init is gone");
+      return tl::unexpected<failure>(recover_error);
     running[r.id] = p;
     disks.insert(r.id);
     return {};
@@ -422,9 +423,12 @@ public:
 class memory_logs : public exec_logs {
 public:
   std::map<std::string, std::string> text;
-  void append(const std::string& sandbox, const std::string& source,
-              std::string_view bytes) override {
+  result<void> append(const std::string& sandbox, const std::string& source,
+                      std::string_view bytes) override {
+    if (full)
+      return fail(ec::io, "output is lost, the log cannot be written");
     text[sandbox + "/" + source] += bytes;
+    return {};
   }
   result<std::string> read(const std::string& sandbox,
                            const std::string& source) override {
@@ -446,6 +450,7 @@ public:
     text.erase(sandbox + "/" + source);
   }
   std::uint64_t dropped = 0; ///< of every log
+  bool full = false;
 };
 
 /// The node. run() lets everything happen that is due; pass(t) moves time.

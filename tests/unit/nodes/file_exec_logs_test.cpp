@@ -1,7 +1,11 @@
 #include <filesystem>
+#include <fstream>
+#include <iostream>
 #include <string>
 
 #include <catch2/catch.hpp>
+
+#include <sys/mount.h>
 
 #include "messages/limits.hpp"
 #include "messages/text.hpp"
@@ -51,4 +55,42 @@ TEST_CASE("an exec log's names cannot leave its directory") {
   logs->append("cage-abcd1234", "../../escape", "x");
   CHECK_FALSE(fs::exists(dir.path / "escape"));
   CHECK_FALSE(fs::exists(dir.path / "escape.log"));
+}
+
+TEST_CASE("output that a full disk does not take is counted and told") {
+  scratch dir;
+  fs::create_directory(dir.path);
+  if (::mount("tmpfs", dir.path.c_str(), "tmpfs", 0, "size=256k") != 0) {
+    std::cout << "SKIPPED: no right to mount a tmpfs" << std::endl;
+    return;
+  }
+  {
+    const std::string id = "cage-abcd1234";
+    auto logs = make_file_exec_logs(dir.path / "logs");
+    auto end = [&] { return logs->part(id, "out", 0, 0)->end; };
+    REQUIRE(logs->append(id, "out", "begin"));
+    std::ofstream{dir.path / "ballast"} << std::string(1 << 20U, 'x');
+    auto lost = logs->append(id, "out", std::string(100000, 'y'));
+    REQUIRE_FALSE(lost);
+    CHECK(lost.error().message.find("out.log") != std::string::npos);
+    CHECK(lost.error().message.find("No space") != std::string::npos);
+    // A reader is led over the gap, with true offsets.
+    CHECK(end() == 100005);
+    auto kept = fs::file_size(dir.path / "logs" / id / "out.log");
+    CHECK(logs->part(id, "out", kept, 10)->offset == 100005);
+    CHECK(logs->read(id, "out")->find("were lost: No space")
+          != std::string::npos);
+    fs::remove(dir.path / "ballast");
+    REQUIRE(logs->append(id, "out", "the end"));
+    CHECK(end() == 100012);
+    CHECK(logs->part(id, "out", 100005, 10)->bytes == "the end");
+    auto all = logs->read(id, "out").value();
+    CHECK(all.size() == 100012);
+    CHECK(all.rfind("begin", 0) == 0);
+    CHECK(all.find("were lost: No space") != std::string::npos);
+    // The count lasts over a restart.
+    CHECK(make_file_exec_logs(dir.path / "logs")->part(id, "out", 0, 0)->end
+          == 100012);
+  }
+  CHECK(::umount2(dir.path.c_str(), MNT_DETACH) == 0);
 }

@@ -1,5 +1,6 @@
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 
 #include <catch2/catch.hpp>
@@ -191,6 +192,44 @@ TEST_CASE("a journal on a full disk says so and keeps what it had") {
     REQUIRE(all);
     CHECK(all->size() == static_cast<std::size_t>(made));
     CHECK(book->leases()->size() == static_cast<std::size_t>(made - 1));
+  }
+  CHECK(::umount2(dir.path.c_str(), MNT_DETACH) == 0);
+}
+
+TEST_CASE("a cause that a full disk refused is shown, and written later") {
+  scratch dir;
+  if (::mount("tmpfs", dir.path.c_str(), "tmpfs", 0, "size=1m") != 0) {
+    std::cout << "SKIPPED: no right to mount a tmpfs" << std::endl;
+    return;
+  }
+  {
+    auto book = open(dir.path);
+    auto one = sandbox("cage-aaaaaaaa");
+    REQUIRE(
+        book->create(one, {}, because(phase::pending, phase::pending, "1")));
+    std::ofstream{dir.path / "ballast"} << std::string(1 << 20U, 'x');
+    one.spec.init_script = std::string(40000, 'x'); // more than a page is left
+    one.state = phase::failed;
+    auto written =
+        book->transition(one, because(phase::pending, phase::failed, "2"));
+    REQUIRE_FALSE(written);
+    REQUIRE(book->causes(one.id)->size() == 2);
+    CHECK(book->causes(one.id)->back().text == "2");
+    CHECK(book->sandboxes()->at(0).state == phase::pending);
+    // That everything is freed is so when it is written.
+    one.state = phase::destroyed;
+    CHECK_FALSE(
+        book->release(one, because(phase::failed, phase::destroyed, "no"), {}));
+    CHECK(book->causes(one.id)->size() == 2);
+    fs::remove(dir.path / "ballast");
+    one.state = phase::stopping;
+    REQUIRE(
+        book->transition(one, because(phase::failed, phase::stopping, "3")));
+    book.reset();
+    auto all = open(dir.path)->causes(one.id);
+    REQUIRE(all->size() == 3);
+    CHECK(all->at(1).text == "2");
+    CHECK(all->at(2).text == "3");
   }
   CHECK(::umount2(dir.path.c_str(), MNT_DETACH) == 0);
 }

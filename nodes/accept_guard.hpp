@@ -1,0 +1,15 @@
+#pragma once
+
+namespace caged {
+
+/// From now on a client that comes when no descriptor is left is turned away at
+/// once, and the log says so.
+///
+/// libzmq 4.3.4 aborts the whole process when accept4(2) fails with EMFILE
+/// (src/ipc_listener.cpp asserts that it is one of six other errors). The
+/// program's own accept4 comes before glibc's: it keeps one descriptor in
+/// reserve, takes the client with it, hangs up and reports ECONNABORTED, which
+/// libzmq knows. Leaving the client in the queue would let its poll spin.
+void guard_accept();
+
+} // namespace caged
