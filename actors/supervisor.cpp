@@ -243,7 +243,6 @@ void supervisor_state::forget(const std::string& id) {
   auto it = sandboxes_.find(id);
   if (it == sandboxes_.end())
     return;
-  auto gone = id; // may be a part of what is erased
   auto& item = it->second;
   unreserve(reserved_, item.info.spec, item.counted);
   slots_.erase(item.slot);
@@ -251,9 +250,9 @@ void supervisor_state::forget(const std::string& id) {
   if (named != names_.end() && named->second == id)
     names_.erase(named);
   waiters_.erase(id);
-  sandboxes_.erase(it);
+  auto gone = sandboxes_.extract(it); // `id` may be a part of it
   publish_capacity();
-  leave_line(gone);
+  leave_line(gone.key());
 }
 
 void supervisor_state::publish_capacity() {

@@ -50,6 +50,7 @@ std::optional<std::string> run(const std::vector<std::string>& argv) {
   if (::pipe2(pipe.data(), O_CLOEXEC) < 0)
     return std::nullopt;
   std::vector<char*> words;
+  words.reserve(argv.size() + 1);
   for (const auto& word : argv)
     words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
