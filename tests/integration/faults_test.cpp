@@ -156,7 +156,7 @@ TEST_CASE("a journal that cannot be written claims nothing and loses nothing") {
     refused(node.caged({"resume", "asleep"}, within(20s)), {"journal.db"});
     CHECK(eventually(5s, [&] { return node.state("asleep") == "paused"; }));
     refused(node.caged({"exec", "-d", "one", "--", "true"}), {"journal.db"});
-    refused(node.caged({"destroy", "two"}, within(30s)), {"journal.db"});
+    refused(node.caged({"destroy", "two"}, within(30s)), {"store.db"});
     CHECK(node.state("two") == "stopping");
     CHECK(answers(node, "one"));
     CHECK(node.alive());

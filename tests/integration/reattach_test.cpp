@@ -177,7 +177,7 @@ void watched::check() {
   auto count = last_line(seen);
   CAPTURE(count, clients_.size());
   auto whole = numbered(std::strtoull(count.c_str(), nullptr, 10), end);
-  CHECK(whole.size() > 1'000'000);
+  CHECK(whole.size() > 500'000);
   std::size_t covered = 0;
   for (std::size_t i = 0; i < clients_.size(); ++i) {
     CAPTURE(i, covered);

@@ -20,9 +20,16 @@ using row = std::vector<std::string>;
 
 void query(const std::string& file, const std::string& sql,
            const std::function<void(const row&)>& each) {
+  // The daemon has its databases for itself: what is read is a copy, taken
+  // when nothing is written.
+  temp_dir copies;
+  auto copy = copies / fs::path{file}.filename().string();
+  std::error_code none;
+  fs::copy_file(file, copy, none);
+  fs::copy_file(file + "-wal", copy + "-wal", none);
   sqlite3* raw = nullptr;
   auto opened =
-      ::sqlite3_open_v2(file.c_str(), &raw, SQLITE_OPEN_READONLY, nullptr);
+      ::sqlite3_open_v2(copy.c_str(), &raw, SQLITE_OPEN_READWRITE, nullptr);
   std::unique_ptr<sqlite3, decltype(&::sqlite3_close)> db{raw,
                                                           &::sqlite3_close};
   sqlite3_stmt* made = nullptr;
