@@ -214,8 +214,18 @@ void agent_link_state::call(const char* type, const json& payload, answer done,
 
 void agent_link_state::call_expired(std::uint64_t call_id) {
   auto it = calls_.find(call_id);
-  if (it == calls_.end())
+  if (it == calls_.end()) {
+    auto late = std::find_if(held_.begin(), held_.end(), [&](const auto& item) {
+      return item.timer == call_id;
+    });
+    if (late == held_.end())
+      return;
+    auto item = std::move(*late);
+    held_.erase(late);
+    context->clients->unwatch(item.call.request->route);
+    refuse(item.call, not_connected());
     return;
+  }
   if (paused_) { // a frozen agent is given its time when it is thawed
     self->delayed_send(self, call_deadline, atom::expire::value, call_id);
     return;
@@ -450,8 +460,10 @@ void agent_link_state::fail_all(const failure& why) {
     all.push_back(exec_id);
   for (const auto& exec_id : all)
     end_with(exec_id, why);
-  for (const auto& call_info : std::exchange(held_, {}))
-    refuse(call_info, why);
+  for (const auto& item : std::exchange(held_, {})) {
+    context->clients->unwatch(item.call.request->route);
+    refuse(item.call, why);
+  }
   lost(why);
 }
 

@@ -186,6 +186,12 @@ private:
     std::optional<api::exec_exit> kept_exit; ///< a detached one that ended
   };
 
+  /// Waits until the sandbox is resumed, or, with a timer, for the link.
+  struct held_call {
+    exec_call call;
+    std::uint64_t timer = 0; ///< an id of next_id_; 0: none
+  };
+
   void connect();
   void watch();
   void say_hello();
@@ -222,6 +228,8 @@ private:
   void settle(entry& ended);
   void end_dials(const failure& why);
   bool comes_back(const api::request& request) const;
+  void hold(const exec_call& call, std::uint64_t timer);
+  failure not_connected() const;
   void let_back();
   void drop_oldest_exited();
   void count_activity();
@@ -247,7 +255,7 @@ private:
   std::map<std::uint64_t, answer> calls_;
   std::map<std::string, entry> execs_;
   std::vector<exec_record> known_;
-  std::vector<exec_call> held_; ///< until the sandbox is resumed
+  std::vector<held_call> held_;
   std::string init_script_;
 };
 

@@ -11,6 +11,13 @@ namespace caged {
 using nlohmann::json;
 namespace ap = agent_protocol;
 
+namespace {
+
+/// An exec waits so long for a link that is being made.
+constexpr auto connect_patience = std::chrono::seconds(5);
+
+} // namespace
+
 void agent_link_state::reply(const entry& to, api::reply_body body) {
   if (!to.relay.route().empty())
     context->clients->send(
@@ -78,6 +85,25 @@ void agent_link_state::keep_output(entry& of) {
   });
 }
 
+failure agent_link_state::not_connected() const {
+  return {ec::unavailable,
+          "the agent of " + id + " is not connected at the moment",
+          "try again; caged why " + id + " shows its history"};
+}
+
+void agent_link_state::hold(const exec_call& call_info, std::uint64_t timer) {
+  const auto& request = *call_info.request;
+  auto known = std::find_if(held_.begin(), held_.end(), [&](const auto& item) {
+    return item.call.request->id == request.id;
+  });
+  if (known != held_.end()) { // a repeat, perhaps over another connection
+    context->clients->unwatch(known->call.request->route);
+    held_.erase(known);
+  }
+  context->clients->watch(request.route);
+  held_.push_back({call_info, timer});
+}
+
 void agent_link_state::exec(const exec_call& call_info) {
   const auto& request = *call_info.request;
   if (call_info.refusal) {
@@ -86,18 +112,18 @@ void agent_link_state::exec(const exec_call& call_info) {
                                 "try again in a moment"});
     if (!comes_back(request))
       return refuse(call_info, *call_info.refusal);
-    std::erase_if(held_, [&](const exec_call& earlier) {
-      return earlier.request->id == request.id;
-    });
-    context->clients->watch(request.route);
-    held_.push_back(call_info);
-    return;
+    return hold(call_info, 0);
   }
-  if (!connected_)
-    return refuse(call_info,
-                  {ec::unavailable,
-                   "the agent of " + id + " is not connected at the moment",
-                   "try again; caged why " + id + " shows its history"});
+  if (!connected_) {
+    // Being dialled: after a restart, or a moment after a resume.
+    if (wanted_ && strikes_ == 0) {
+      hold(call_info, next_id_++);
+      self->delayed_send(self, connect_patience, atom::expire::value,
+                         held_.back().timer);
+      return;
+    }
+    return refuse(call_info, not_connected());
+  }
   if (const auto* what = std::get_if<api::dial>(&request.body))
     return start_dial(call_info, *what);
   const auto& what = std::get<api::exec>(request.body);

@@ -26,8 +26,8 @@ std::string init_exec_name(const std::string& id) {
 } // namespace
 
 void agent_link_state::client_gone(const std::string& route) {
-  std::erase_if(held_, [&](const exec_call& waiting) {
-    return waiting.request->route == route;
+  std::erase_if(held_, [&](const held_call& waiting) {
+    return waiting.call.request->route == route;
   });
   std::vector<std::string> left, dials;
   for (auto& [exec_id, to] : execs_) {
@@ -171,10 +171,10 @@ bool agent_link_state::comes_back(const api::request& request) const {
 }
 
 void agent_link_state::let_back() {
-  for (auto& call_info : std::exchange(held_, {})) {
-    call_info.refusal.reset();
-    exec(call_info);
-    context->clients->unwatch(call_info.request->route);
+  for (auto& item : std::exchange(held_, {})) {
+    item.call.refusal.reset();
+    exec(item.call);
+    context->clients->unwatch(item.call.request->route);
   }
 }
 

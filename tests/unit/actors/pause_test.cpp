@@ -238,3 +238,33 @@ TEST_CASE("a thaw that fails refuses the exec with its reason") {
   CHECK(n.error_of(asked).message.find("freezer") != std::string::npos);
   CHECK(n.state_of(id) == phase::paused);
 }
+
+TEST_CASE("an exec waits a moment for the link of a sandbox just resumed") {
+  node n;
+  n.boot();
+  auto id = n.make_sandbox();
+  n.ask(api::pause{id});
+  n.halt();
+  n.boot();
+  n.agents->reachable = false;
+  n.ask(api::resume{id});
+  auto asked = n.ask(exec_in(id));
+  CHECK(n.answers<api::exec_started>(asked).empty());
+  CHECK(n.answers<api::error_reply>(asked).empty());
+  SECTION("which is made") {
+    n.agents->reachable = true;
+    n.pass(1s);
+    CHECK(n.answers<api::exec_started>(asked).size() == 1);
+    n.pass(10s); // and nothing comes later
+    CHECK(n.answers<api::error_reply>(asked).empty());
+  }
+  SECTION("which is not made") {
+    n.pass(6s);
+    CHECK(n.error_of(asked).code == ec::unavailable);
+    CHECK(n.answers<api::error_reply>(asked).size() == 1);
+  }
+  SECTION("and is told when the sandbox goes") {
+    n.ask(api::destroy{id});
+    CHECK(n.error_of(asked).code == ec::agent_lost);
+  }
+}
