@@ -263,23 +263,42 @@ void supervisor_state::publish_capacity() {
 
 // -- questions ----------------------------------------------------------------
 
+/// A destroyed sandbox by its id or, the last one, by its whole name.
+const sandbox_info*
+supervisor_state::find_destroyed(const std::string& reference,
+                                 const api::request& request) const {
+  const sandbox_info* out = nullptr;
+  for (const auto& [id, info] : destroyed_) {
+    if (reference.empty() || !may_touch(request, info.owner))
+      continue;
+    if (id == reference)
+      return &info;
+    if (info.spec.name == reference
+        && (!out || out->created_ms <= info.created_ms))
+      out = &info;
+  }
+  return out;
+}
+
 caf::result<found_sandbox>
 supervisor_state::lookup(const std::string& reference,
                          const request_ptr& request, bool destroyed_too) {
   std::vector<std::pair<std::string, std::string>> visible;
+  bool exact = false;
   for (const auto& [id, item] : sandboxes_)
-    if (may_touch(*request, item.info.owner))
+    if (may_touch(*request, item.info.owner)) {
       visible.emplace_back(id, item.info.spec.name);
-  auto id = resolve_reference(reference, visible);
-  if (!id && id.error().code == ec::not_found) {
-    auto gone = destroyed_.find(reference);
-    if (gone != destroyed_.end() && may_touch(*request, gone->second.owner)) {
-      if (destroyed_too)
-        return found_sandbox{gone->first, gone->second.owner, gone->second, {}};
-      return make_error(ec::not_found, reference + " is destroyed",
-                        "caged why " + reference + " shows its history");
+      exact = exact || id == reference || item.info.spec.name == reference;
     }
-  }
+  const auto* gone = exact ? nullptr : find_destroyed(reference, *request);
+  // Before any prefix: who asks once more to destroy "web", because the answer
+  // was lost, must not hit "web-2".
+  if (gone && destroyed_too)
+    return found_sandbox{gone->id, gone->owner, *gone, {}};
+  auto id = resolve_reference(reference, visible);
+  if (!id && gone && id.error().code == ec::not_found)
+    return make_error(ec::not_found, reference + " is destroyed",
+                      "caged why " + reference + " shows its history");
   if (!id)
     return make_error(id.error());
   const auto& item = sandboxes_.at(*id);

@@ -167,6 +167,8 @@ private:
   void refuse(const api::request& request, failure why,
               const std::string& sandbox = {});
   bool answered_before(const api::request& request, const api::up& what);
+  const sandbox_info* find_destroyed(const std::string& reference,
+                                     const api::request& request) const;
   std::string fresh_id() const;
   std::uint32_t free_slot() const;
   void spawn(entry& to, const sandbox_record& record,

@@ -711,3 +711,23 @@ TEST_CASE("what waits in line can be destroyed, and the line moves on") {
   n.agents->answers = true;
   CHECK_FALSE(n.make_sandbox().empty());
 }
+
+TEST_CASE("a repeated destroy by name finds the destroyed one, no prefix") {
+  node n;
+  n.boot();
+  auto first = n.make_sandbox("web");
+  n.make_sandbox("web-2");
+  n.ask(api::destroy{"web"});
+  auto again = n.ask(api::destroy{"web"});
+  REQUIRE(n.answers<api::destroy_reply>(again).size() == 1);
+  CHECK(n.answers<api::destroy_reply>(again)[0].id == first);
+  CHECK_FALSE(n.answers<api::destroy_reply>(again)[0].was_there);
+  CHECK(n.answers<api::why_reply>(n.ask(api::why{"web"})).size() == 1);
+  // Another caller's is unknown, and a living one of that name comes first.
+  CHECK(n.error_of(n.ask(api::destroy{"web"}, "uid:7")).code == ec::not_found);
+  auto second = n.make_sandbox("web");
+  auto last = n.ask(api::destroy{"web"});
+  CHECK(n.answers<api::destroy_reply>(last).at(0).id == second);
+  auto listed = n.ask(api::list{});
+  CHECK(n.answers<api::list_reply>(listed).at(0).sandboxes.size() == 1);
+}
