@@ -232,6 +232,38 @@ TEST_CASE("pause freezes, resume thaws, a frozen sandbox can be destroyed") {
   CHECK(h.driver->destroy(what.id, false));
 }
 
+TEST_CASE("a sandbox is tuned to another spec, both ways, also while frozen") {
+  host h{"idle"};
+  auto what = h.request(20);
+  auto init = h.start(what);
+  CHECK(h.driver->pause(what.id));
+  auto name = [&] {
+    auto got = sys::run(
+        {"nsenter", "-t", std::to_string(init.pid), "--uts", "uname", "-n"},
+        10s);
+    return got ? got->output : got.error().message;
+  };
+  CHECK(name() == what.id + "\n");
+  auto other = what;
+  other.spec.name = "web";
+  other.spec.memory_mb = what.spec.memory_mb * 4;
+  other.spec.pids = 77;
+  other.spec.cpus = 3;
+  for (const auto& spec : {other, what}) {
+    auto tuned = h.driver->tune(spec, init);
+    INFO((tuned ? "" : tuned.error().message));
+    REQUIRE(tuned);
+    auto stats = h.driver->stats(spec);
+    REQUIRE(stats);
+    CHECK(stats->memory_limit_bytes == spec.spec.memory_mb << 20U);
+    CHECK(stats->pids_limit == spec.spec.pids);
+    CHECK(name() == (spec.spec.name.empty() ? what.id : "web") + "\n");
+  }
+  CHECK(h.driver->resume(what.id));
+  CHECK(h.driver->destroy(what.id, false));
+  CHECK(h.driver->tune(what, init).error().code == ec::not_found);
+}
+
 TEST_CASE("the end of an init is reported with its status") {
   host h{"idle"};
   auto what = h.request(7);
