@@ -226,7 +226,12 @@ void entrypoint_state::destroy(const request_ptr& request,
                            answer(*request, api::destroy_reply{id, true});
                          },
                          [this, request, id](caf::error& e) {
-                           refuse(*request, e, id);
+                           // Another destroy was a moment faster, and its
+                           // actor has ended: look again.
+                           if (to_failure(e).code == ec::unavailable)
+                             self->delayed_send(self, commit_time, request);
+                           else
+                             refuse(*request, e, id);
                          });
                });
 }

@@ -100,7 +100,8 @@ void sandbox_state::retention() {
 caf::result<bool> sandbox_state::destroy(const std::string& who) {
   auto answer = self->make_response_promise<bool>();
   destroyers_.push_back(answer);
-  if (record_.state == phase::stopping)
+  // Destroyed: everything is freed, and that is being written.
+  if (record_.state == phase::stopping || record_.state == phase::destroyed)
     return answer;
   ++generation_;
   bool was_failed = record_.state == phase::failed;

@@ -165,10 +165,20 @@ private:
 
 result<std::unique_ptr<connection>>
 connection::open(const std::string& endpoint) {
-  auto made = std::make_unique<dealer>();
-  if (auto there = made->connect(endpoint); !there)
-    return tl::unexpected<failure>(there.error());
-  return std::unique_ptr<connection>{std::move(made)};
+  constexpr auto pause = 50ms;
+  auto until = steady_clock::now() + handshake_time;
+  for (bool met = false;;) {
+    auto made = std::make_unique<dealer>();
+    auto there = made->connect(endpoint);
+    if (there)
+      return std::unique_ptr<connection>{std::move(made)};
+    // A daemon that went away in the middle of the greeting may be about to be
+    // replaced by the next.
+    met = met || made->lost();
+    if (!met || steady_clock::now() + pause >= until)
+      return tl::unexpected<failure>(there.error());
+    std::this_thread::sleep_for(pause);
+  }
 }
 
 void wait_for(connection& on, std::chrono::milliseconds timeout) {

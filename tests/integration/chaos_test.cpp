@@ -61,7 +61,10 @@ void create_and_destroy(int rounds, int each) {
     }
     random.let_pass(600ms);
     node.kill();
-    REQUIRE(node.start());
+    bool started = node.start();
+    CAPTURE(node.log());
+    REQUIRE(started);
+    std::string refused; // what the clients were told
     for (auto& up : ups) {
       REQUIRE(up->wait(90s));
       if (up->exit() == 0) {
@@ -69,6 +72,7 @@ void create_and_destroy(int rounds, int each) {
         continue;
       }
       INFO(up->err());
+      refused += up->err();
       CHECK(up->out().empty());
       CHECK(up->err().rfind("caged: ", 0) == 0);
     }
@@ -80,6 +84,7 @@ void create_and_destroy(int rounds, int each) {
       living.erase(ending[i]);
     }
     // An `up` whose client was told nothing can only have left its history.
+    CAPTURE(refused, node.caged({"list", "-a"}).out);
     CHECK(listed(node) == living);
   }
   for (const auto& id : living) {

@@ -128,6 +128,7 @@ private:
   std::atomic<std::size_t> next_{0};
   std::mutex mutex_;
   std::map<std::string, int> counts_;
+  std::set<std::string> killed_; ///< sandboxes whose agent was
   std::vector<std::string> problems_;
 };
 
@@ -239,6 +240,8 @@ void storm::forward(const step& what) {
   got.timed_out = !job->wait(15s);
   got.exit = job->exit();
   got.err = job->err();
+  if (got.exit == 128 + SIGINT) // by us, before it listened
+    return count(what.verb + ", interrupted");
   judge(what, got);
 }
 
@@ -267,8 +270,11 @@ void storm::hurt_agent(const step& what) {
   if (pid <= 0 || !send_signal(pid, kills ? SIGKILL : SIGSTOP, of_it))
     return count(what.verb + ", none there");
   count(what.verb);
-  if (kills)
+  if (kills) {
+    std::lock_guard guard{mutex_};
+    killed_.insert(id);
     return;
+  }
   eventually(3s, [&] { return node_.state(id) != "running"; });
   send_signal(pid, SIGCONT, of_it);
 }
@@ -357,7 +363,10 @@ void storm::everybody_answers() {
     if (has(got.err, "no sandbox") || has(got.err, "is destroyed")
         || has(got.err, "is being destroyed"))
       continue; // its time to live is over
-    if (item["state"] == "failed")
+    // A frozen agent that was killed dies when it is thawed (cgroup v1).
+    bool dies = item["state"] == "paused" && killed_.count(id) != 0
+                && has(got.err, "init has ended");
+    if (item["state"] == "failed" || dies)
       CHECK(has(got.err, "has failed"));
     else
       CHECK(got.out == "alive\n");

@@ -731,3 +731,33 @@ TEST_CASE("a repeated destroy by name finds the destroyed one, no prefix") {
   auto listed = n.ask(api::list{});
   CHECK(n.answers<api::list_reply>(listed).at(0).sandboxes.size() == 1);
 }
+
+TEST_CASE("two destroys at once are both answered, whatever comes between") {
+  for (int steps = 0; steps < 60; ++steps) {
+    CAPTURE(steps);
+    node n;
+    n.boot();
+    auto id = n.make_sandbox("web");
+    auto ask = [&] {
+      auto request = std::make_shared<api::request>();
+      request->route = "r1";
+      request->id = make_uuid();
+      request->caller = "uid:0";
+      request->admin = true;
+      request->body = api::destroy{id};
+      caf::anon_send(n.entry, request_ptr{request});
+      return request->id;
+    };
+    auto first = ask();
+    for (int i = 0; i < steps; ++i)
+      n.scheduler->try_run_once();
+    auto second = ask();
+    n.run();
+    n.pass(1s);
+    CHECK(n.answers<api::destroy_reply>(first).size() == 1);
+    CHECK(n.answers<api::destroy_reply>(second).size() == 1);
+    CHECK(n.state_of(id) == phase::destroyed);
+    auto listed = n.ask(api::list{});
+    CHECK(n.answers<api::list_reply>(listed).at(0).sandboxes.empty());
+  }
+}
