@@ -38,7 +38,7 @@ std::set<std::string> listed(const test_node& node) {
 void create_and_destroy(int rounds, int each) {
   chance random{seed()};
   INFO("CAGED_SEED=" << seed());
-  test_node node;
+  test_node node{{"--cpus", "1000", "--memory-mb", "1000000"}};
   REQUIRE(node.start());
   std::set<std::string> living;
   for (int round = 0; round < rounds; ++round) {

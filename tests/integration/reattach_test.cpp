@@ -68,6 +68,7 @@ private:
   };
   void start(const std::string& verb, const std::string& rest);
   std::string find_exec() const;
+  bool is_attached() const;
   void check_input() const;
   std::size_t cut_before(const std::string& in, std::size_t at,
                          std::size_t same, std::size_t after) const;
@@ -156,6 +157,22 @@ void watched::kill_client() {
 void watched::attach() {
   std::string flags = what_ == kind::printer ? "attach --no-stdin" : "attach";
   start(flags, exec_);
+  // A client that has never met a node does not wait for one: it must be there
+  // before the next kill. The one that is pushed aside ends.
+  auto* before = clients_.size() > 1 ? &clients_[clients_.size() - 2] : nullptr;
+  CHECK(eventually(20s, [&] {
+    return is_attached() && (!before || !before->process->alive());
+  }));
+}
+
+bool watched::is_attached() const {
+  auto got = json::parse(node_.caged({"ps", sandbox_, "--format", "json"}).out,
+                         nullptr, false);
+  auto all = got.is_object() ? got.value("execs", json::array()) : got;
+  for (const auto& item : all)
+    if (item.value("exec", "") == exec_)
+      return item.value("attached", false) || item.value("exited", false);
+  return false;
 }
 
 void watched::tell_end() {
