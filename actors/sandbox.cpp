@@ -307,8 +307,10 @@ void sandbox_state::watch_agent(const std::string& known_boot) {
 
 void sandbox_state::deadline(std::uint64_t generation) {
   if (record_.state == phase::failed && generation == 0) {
-    // The end of its retention.
-    destroy("retention");
+    if (retention_left() > 0ms)
+      retention();
+    else
+      destroy("retention");
     return;
   }
   if (generation != generation_
@@ -555,10 +557,8 @@ sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,
       [self](atom::kill, const std::string& exec, int signal) {
         return self->state.kill(exec, signal);
       },
-      [self](atom::idle, std::uint64_t generation) {
-        self->state.idle_over(generation);
-      },
-      [self](atom::idle) { self->state.ttl_over(); },
+      [self](atom::idle) { self->state.idle_over(); },
+      [self](atom::ttl) { self->state.ttl_over(); },
       [self](atom::get) { return self->state.get(); },
       [self](atom::tick) { self->state.tick(); },
       [self](atom::expire, std::uint64_t generation) {

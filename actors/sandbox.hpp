@@ -76,7 +76,7 @@ using sandbox_actor = caf::typed_actor<
     // Errors: not_found, ambiguous, unavailable.
     caf::replies_to<atom::kill, std::string, int>::with<std::string>,
     // Timers: idleness, time to live.
-    caf::reacts_to<atom::idle, std::uint64_t>, caf::reacts_to<atom::idle>,
+    caf::reacts_to<atom::idle>, caf::reacts_to<atom::ttl>,
     // Fresh readings. Never fails.
     caf::replies_to<atom::get>::with<api::get_reply>,
     // Timers: the host's reading, the agent's deadline, the end of retention.
@@ -103,7 +103,7 @@ public:
   caf::result<bool> resume(const std::string& who);
   caf::result<api::ps_reply> ps();
   caf::result<std::string> kill(const std::string& exec, int signal);
-  void idle_over(std::uint64_t generation);
+  void idle_over();
   void ttl_over();
   void tick();
   void deadline(std::uint64_t generation);
@@ -150,6 +150,8 @@ private:
   void became_busy();
   void watch_idleness();
   void watch_ttl();
+  std::chrono::milliseconds ttl_left() const;
+  std::chrono::milliseconds retention_left() const;
 
   sandbox_record record_;
   std::vector<exec_record> execs_;
@@ -170,7 +172,7 @@ private:
   bool parked_ = false;      ///< in the pool, frozen
   bool handing_out_ = false; ///< thawed, its agent has no setup yet
   bool busy_ = false;        ///< it has execs, terminals or forwards
-  std::uint64_t idle_generation_ = 0;
+  bool idle_timer_ = false, ttl_timer_ = false; ///< one is under way
 };
 
 sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,

@@ -84,17 +84,22 @@ void sandbox_state::fail_with(const std::string& who, const std::string& text,
   });
 }
 
-void sandbox_state::retention() {
+std::chrono::milliseconds sandbox_state::retention_left() const {
   // As for the time to live: within one boot the date does not matter.
   auto since =
       record_.boot_id == context->boot_id && record_.active_boot_ms != 0
           ? context->boot_ms() - record_.active_boot_ms
           : wall_clock_ms() - record_.changed_ms;
-  auto left = context->failed_retention - std::chrono::milliseconds(since);
   // A clock that was moved back must not keep it for ever.
-  left = std::clamp<std::chrono::milliseconds>(left, 0ms,
-                                               context->failed_retention);
-  self->delayed_send(self, left, atom::expire::value, std::uint64_t{0});
+  return std::clamp<std::chrono::milliseconds>(
+      context->failed_retention - std::chrono::milliseconds(since), 0ms,
+      context->failed_retention);
+}
+
+void sandbox_state::retention() {
+  constexpr std::chrono::milliseconds most = 60s; // as for every long timer
+  self->delayed_send(self, std::min(retention_left(), most),
+                     atom::expire::value, std::uint64_t{0});
 }
 
 caf::result<bool> sandbox_state::destroy(const std::string& who) {

@@ -13,6 +13,10 @@ using namespace std::chrono_literals;
 
 namespace {
 
+/// A timer that is under way keeps its actor in memory, even one that has ended
+/// (CAF's clock owns the message and its receiver): long times come in pieces.
+constexpr std::chrono::milliseconds timer_most = 60s;
+
 /// Delivers true, or the failure.
 std::function<void(result<void>)> tells(caf::response_promise answer) {
   return [answer](const result<void>& done) mutable {
@@ -212,7 +216,6 @@ caf::result<std::string> sandbox_state::kill(const std::string& exec,
 
 void sandbox_state::became_busy() {
   busy_ = true;
-  ++idle_generation_;
 }
 
 void sandbox_state::became_idle() {
@@ -228,45 +231,63 @@ void sandbox_state::became_idle() {
 
 void sandbox_state::watch_idleness() {
   auto limit = record_.spec.idle_timeout;
-  ++idle_generation_;
-  if (limit.count() == 0 || busy_ || !context->driver->capabilities().pause)
+  if (limit.count() == 0 || busy_ || idle_timer_
+      || !context->driver->capabilities().pause)
     return;
-  auto idle = std::chrono::milliseconds(
-      record_.boot_id == context->boot_id && record_.active_boot_ms != 0
-          ? std::max<std::int64_t>(context->boot_ms() - record_.active_boot_ms,
-                                   0)
-          : 0);
-  self->delayed_send(self, limit > idle ? limit - idle : 0ms, atom::idle::value,
-                     idle_generation_);
+  if (record_.boot_id != context->boot_id || record_.active_boot_ms == 0)
+    record_.active_boot_ms = context->boot_ms();
+  auto idle =
+      std::chrono::milliseconds(context->boot_ms() - record_.active_boot_ms);
+  idle_timer_ = true;
+  self->delayed_send(
+      self,
+      std::clamp<std::chrono::milliseconds>(limit - idle, 0ms, timer_most),
+      atom::idle::value);
 }
 
-void sandbox_state::idle_over(std::uint64_t generation) {
-  if (generation != idle_generation_ || busy_
-      || record_.state != phase::running)
+void sandbox_state::idle_over() {
+  idle_timer_ = false;
+  if (record_.state == phase::unhealthy) { // it may come back
+    idle_timer_ = true;
+    self->delayed_send(self, timer_most, atom::idle::value);
     return;
+  }
+  if (busy_ || record_.state != phase::running)
+    return; // it is watched again when that is over
+  if (context->boot_ms() - record_.active_boot_ms
+      < record_.spec.idle_timeout.count())
+    return watch_idleness();
   pause_now("idle timeout",
             "idle for " + format_duration(record_.spec.idle_timeout)
                 + ", its idle timeout",
             [](const result<void>&) {});
 }
 
-void sandbox_state::watch_ttl() {
-  auto limit = record_.spec.ttl;
-  if (limit.count() == 0)
-    return;
-  // Within one boot no change of the date moves the end. After another boot
-  // only the date is left, and it must not keep the sandbox for ever.
+/// Within one boot no change of the date moves the end. After another boot only
+/// the date is left, and it must not keep the sandbox for ever.
+std::chrono::milliseconds sandbox_state::ttl_left() const {
   auto age =
       std::chrono::milliseconds(record_.boot_id == context->boot_id
                                     ? context->boot_ms() - record_.born_boot_ms
                                     : wall_clock_ms() - record_.created_ms);
-  self->delayed_send(
-      self, std::clamp<std::chrono::milliseconds>(limit - age, 0ms, limit),
-      atom::idle::value);
+  auto limit = record_.spec.ttl;
+  return std::clamp<std::chrono::milliseconds>(limit - age, 0ms, limit);
+}
+
+void sandbox_state::watch_ttl() {
+  if (record_.spec.ttl.count() == 0 || ttl_timer_)
+    return;
+  ttl_timer_ = true;
+  self->delayed_send(self, std::min(ttl_left(), timer_most), atom::ttl::value);
 }
 
 void sandbox_state::ttl_over() {
-  if (record_.state != phase::stopping && record_.state != phase::destroyed)
+  ttl_timer_ = false;
+  if (record_.state == phase::stopping || record_.state == phase::destroyed)
+    return;
+  if (ttl_left() > 0ms)
+    watch_ttl();
+  else
     destroy("time to live");
 }
 

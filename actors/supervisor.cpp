@@ -68,6 +68,7 @@ void supervisor_state::start() {
     info.last_cause = memory.last_causes[gone.id];
     destroyed_[gone.id] = std::move(info);
     requests_[{gone.owner, gone.request_id}] = {gone.id, gone.digest};
+    keep_history({gone.id, gone.owner, gone.request_id});
   }
   for (const auto& sandbox : plan.adopt) {
     if (sandbox.owner.empty()) { // of an earlier daemon: made anew instead
@@ -235,7 +236,22 @@ void supervisor_state::changed(const sandbox_changed& what) {
   }
   if (what.gone) {
     destroyed_[what.info.id] = item.info;
+    keep_history({what.info.id, item.info.owner, item.request_id});
     forget(what.info.id);
+  }
+}
+
+/// What is older stays in the journal until it expires, for who looks there;
+/// the daemon must not grow with every sandbox it ever had.
+void supervisor_state::keep_history(past what) {
+  history_.push_back(std::move(what));
+  while (history_.size() > limits::history_most) {
+    const auto& oldest = history_.front();
+    destroyed_.erase(oldest.id);
+    auto asked = requests_.find({oldest.owner, oldest.request_id});
+    if (asked != requests_.end() && asked->second.first == oldest.id)
+      requests_.erase(asked);
+    history_.pop_front();
   }
 }
 
@@ -291,8 +307,13 @@ supervisor_state::lookup(const std::string& reference,
       exact = exact || id == reference || item.info.spec.name == reference;
     }
   const auto* gone = exact ? nullptr : find_destroyed(reference, *request);
-  // Before any prefix: who asks once more to destroy "web", because the answer
-  // was lost, must not hit "web-2".
+  // By name for two verbs only, and then before any prefix: who asks once more
+  // to destroy "web", because the answer was lost, must not hit "web-2". For
+  // the others a name is free again.
+  if (gone && gone->id != reference
+      && !std::holds_alternative<api::destroy>(request->body)
+      && !std::holds_alternative<api::why>(request->body))
+    gone = nullptr;
   if (gone && destroyed_too)
     return found_sandbox{gone->id, gone->owner, *gone, {}};
   auto id = resolve_reference(reference, visible);

@@ -149,6 +149,9 @@ private:
     bool ready = false;
     bool over = false; ///< will never be handed out
   };
+  struct past {
+    std::string id, owner, request_id;
+  };
   struct taken {
     std::string id;
     member what;
@@ -178,6 +181,7 @@ private:
   void created(const sandbox_record& record, const request_ptr& request,
                const result<void>& written);
   void forget(const std::string& id);
+  void keep_history(past what);
   void publish_capacity();
   void spread(const sandbox_changed& what);
   void admit();
@@ -196,6 +200,7 @@ private:
 
   std::map<std::string, entry> sandboxes_;
   std::map<std::string, sandbox_info> destroyed_;
+  std::deque<past> history_; ///< of destroyed_, oldest first
   /// (caller, request id) -> (sandbox, digest), destroyed ones too.
   std::map<std::pair<std::string, std::string>,
            std::pair<std::string, std::uint64_t>>

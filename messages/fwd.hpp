@@ -42,6 +42,7 @@ using fail = caf::atom_constant<caf::atom("fail")>;
 using pause = caf::atom_constant<caf::atom("pause")>;
 using resume = caf::atom_constant<caf::atom("resume")>;
 using idle = caf::atom_constant<caf::atom("idle")>;
+using ttl = caf::atom_constant<caf::atom("ttl")>;
 using kill = caf::atom_constant<caf::atom("kill")>;
 using assign = caf::atom_constant<caf::atom("assign")>;
 using pool = caf::atom_constant<caf::atom("pool")>;

@@ -39,6 +39,8 @@ inline constexpr auto reattach_grace = 30s; ///< a vanished client's execs live
 inline constexpr std::size_t client_outbox_max = 8 * 1024 * 1024; ///< bytes
 inline constexpr std::size_t clients_max = 1024;
 inline constexpr std::size_t execs_per_sandbox = 64;
+/// Destroyed sandboxes that `list -a`, `why` and repeated requests know of.
+inline constexpr std::size_t history_most = 2000;
 
 // -- agent protocol --------------------------------------------------------
 inline constexpr std::size_t agent_line_max = 128 * 1024;

@@ -202,6 +202,7 @@ std::vector<setting> settings_of(node_config& c) {
 std::string nearest_flag(const std::string& key,
                          const std::vector<setting>& settings) {
   std::vector<std::string> flags;
+  flags.reserve(settings.size());
   for (const auto& item : settings)
     flags.push_back(item.flag);
   return nearest(key, flags);

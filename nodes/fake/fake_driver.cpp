@@ -189,6 +189,7 @@ result<process_ref> fake_driver::start(const launch_request& request) {
          std::to_string(static_cast<double>(options_.faults.die_after.count())
                         / 1000)});
   std::vector<char*> argv;
+  argv.reserve(args.size() + 1);
   for (auto& arg : args)
     argv.push_back(arg.data());
   argv.push_back(nullptr);

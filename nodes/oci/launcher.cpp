@@ -195,11 +195,10 @@ private:
       int n = 0;
       for (auto rest = holder; rest > 0; rest /= 10)
         digits[n++] = static_cast<char>('0' + rest % 10);
-      ::strcpy(file, "/proc/");
-      auto at = ::strlen(file);
+      auto* end = ::stpncpy(file, "/proc/", 7);
       while (n > 0)
-        file[at++] = digits[--n];
-      ::strcpy(file + at, name);
+        *end++ = digits[--n];
+      ::stpncpy(end, name, static_cast<std::size_t>(file + sizeof file - end));
       return file;
     };
     put(path("/uid_map"), map_.data(), map_.size(), "mapping uids");

@@ -205,6 +205,7 @@ result<command_result> run(const std::vector<std::string>& argv,
   ::posix_spawn_file_actions_adddup2(&actions, out.get(), 1);
   ::posix_spawn_file_actions_adddup2(&actions, out.get(), 2);
   std::vector<char*> args;
+  args.reserve(argv.size() + 1);
   for (const auto& arg : argv)
     args.push_back(const_cast<char*>(arg.c_str()));
   args.push_back(nullptr);

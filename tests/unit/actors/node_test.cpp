@@ -723,6 +723,7 @@ TEST_CASE("a repeated destroy by name finds the destroyed one, no prefix") {
   CHECK(n.answers<api::destroy_reply>(again)[0].id == first);
   CHECK_FALSE(n.answers<api::destroy_reply>(again)[0].was_there);
   CHECK(n.answers<api::why_reply>(n.ask(api::why{"web"})).size() == 1);
+  CHECK(n.answers<api::get_reply>(n.ask(api::get{"web"})).size() == 1); // web-2
   // Another caller's is unknown, and a living one of that name comes first.
   CHECK(n.error_of(n.ask(api::destroy{"web"}, "uid:7")).code == ec::not_found);
   auto second = n.make_sandbox("web");
@@ -760,4 +761,30 @@ TEST_CASE("two destroys at once are both answered, whatever comes between") {
     auto listed = n.ask(api::list{});
     CHECK(n.answers<api::list_reply>(listed).at(0).sandboxes.empty());
   }
+}
+
+TEST_CASE("the daemon remembers the newest destroyed sandboxes, not all") {
+  node n;
+  for (std::size_t i = 0; i < limits::history_most + 5; ++i) {
+    sandbox_record old;
+    auto digits = std::to_string(10'000'000 + i);
+    old.id = "cage-" + digits;
+    old.owner = "uid:0";
+    old.request_id = digits;
+    old.state = phase::destroyed;
+    old.created_ms = static_cast<std::int64_t>(i);
+    n.journal->records[old.id] = old;
+  }
+  n.boot();
+  api::list all;
+  all.destroyed = true;
+  CHECK(n.answers<api::list_reply>(n.ask(all)).at(0).sandboxes.size()
+        == limits::history_most);
+  CHECK(n.error_of(n.ask(api::why{"cage-10000004"})).code == ec::not_found);
+  CHECK(n.answers<api::why_reply>(n.ask(api::why{"cage-10000005"})).size()
+        == 1);
+  auto id = n.make_sandbox();
+  n.ask(api::destroy{id});
+  CHECK(n.error_of(n.ask(api::why{"cage-10000005"})).code == ec::not_found);
+  CHECK(n.answers<api::why_reply>(n.ask(api::why{id})).size() == 1);
 }
