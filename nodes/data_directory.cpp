@@ -4,7 +4,6 @@
 #include <chrono>
 #include <cstring>
 #include <fstream>
-#include <thread>
 
 #include <fcntl.h>
 #include <grp.h>
@@ -14,6 +13,7 @@
 
 #include "messages/sandbox.hpp"
 #include "messages/text.hpp"
+#include "nodes/oci/sys.hpp"
 
 namespace caged {
 
@@ -129,13 +129,9 @@ data_directory::open(const fs::path& data, const fs::path& run) {
   // A daemon that was killed in the middle of a start leaves a child that holds
   // the lock for the moments until it ends or becomes crun.
   constexpr auto moments = std::chrono::seconds(1);
-  constexpr auto pause = std::chrono::milliseconds(10);
-  auto until = std::chrono::steady_clock::now() + moments;
-  int held = 0;
-  while ((held = ::flock(out->lock_, LOCK_EX | LOCK_NB)) != 0
-         && std::chrono::steady_clock::now() < until)
-    std::this_thread::sleep_for(pause);
-  if (held != 0) {
+  if (!sys::wait_until(moments, [&] {
+        return ::flock(out->lock_, LOCK_EX | LOCK_NB) == 0;
+      })) {
     auto holder = slurp(file);
     return fail(ec::conflict,
                 "the data directory " + data.string()

@@ -23,27 +23,6 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-bool answers(const test_node& node, const std::string& id) {
-  return node.caged({"exec", id, "--", "echo", "fine"}, within(20s)).out
-         == "fine\n";
-}
-
-process_result up(const test_node& node, const std::string& name) {
-  return node.caged({"up", "--no-config", "--cpus", "1", "--memory", "128",
-                     "--disk", "1", "--timeout", "0", "--name", name},
-                    within(30s));
-}
-
-void refused(const process_result& got, const std::vector<std::string>& parts) {
-  INFO(got.err);
-  CHECK(got.exit != 0);
-  CHECK_FALSE(got.timed_out);
-  CHECK(got.out.empty());
-  CHECK(has(got.err, "caged: "));
-  for (const auto& part : parts)
-    CHECK(has(got.err, part));
-}
-
 /// Two that live, before the fault. The id of the first.
 std::string begin(test_node& node) {
   REQUIRE(node.start());

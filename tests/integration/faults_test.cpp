@@ -14,22 +14,6 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-bool answers(const test_node& node, const std::string& id) {
-  return node.caged({"exec", id, "--", "echo", "fine"}, within(20s)).out
-         == "fine\n";
-}
-
-/// It failed by itself, with one message that holds all of this.
-void refused(const process_result& got, const std::vector<std::string>& parts) {
-  INFO(got.err);
-  CHECK(got.exit != 0);
-  CHECK_FALSE(got.timed_out);
-  CHECK(got.out.empty());
-  CHECK(has(got.err, "caged: "));
-  for (const auto& part : parts)
-    CHECK(has(got.err, part));
-}
-
 /// Nothing in the kernel or the journal that should not be there.
 void in_order(const test_node& node) {
   auto audit = node.caged({"node", "audit"});
@@ -37,22 +21,6 @@ void in_order(const test_node& node) {
   CHECK(audit.exit == 0);
   CHECK_FALSE(has(audit.out, "orphan"));
   CHECK_FALSE(has(audit.out, "missing"));
-}
-
-const std::vector<std::string> small = {"--no-config", "--cpus",    "1",
-                                        "--memory",    "128",       "--disk",
-                                        "1",           "--timeout", "0"};
-
-std::vector<std::string> named(const std::string& name) {
-  auto out = small;
-  out.insert(out.end(), {"--name", name});
-  return out;
-}
-
-process_result up(const test_node& node, const std::string& name) {
-  auto args = named(name);
-  args.insert(args.begin(), "up");
-  return node.caged(args, within(30s));
 }
 
 /// What is dirty in a sandbox goes to its disk layer while there is room.
@@ -68,9 +36,9 @@ TEST_CASE("on a full disk ups are refused, sandboxes live, and room mends it") {
     return skip("no right to mount a file system");
   test_node node{{"--data-dir", disk.path("data"), "--disk-gb", "20"}};
   REQUIRE(node.start());
-  REQUIRE_FALSE(node.up(named("one")).empty());
-  REQUIRE_FALSE(node.up(named("two")).empty());
-  REQUIRE_FALSE(node.up(named("three")).empty());
+  REQUIRE_FALSE(node.up(smallest("one")).empty());
+  REQUIRE_FALSE(node.up(smallest("two")).empty());
+  REQUIRE_FALSE(node.up(smallest("three")).empty());
   // It writes when it is told to: into a pipe that costs no disk.
   auto detached =
       node.caged({"exec", "-d", "one", "--", "sh", "-c",
@@ -133,9 +101,9 @@ TEST_CASE("a journal that cannot be written claims nothing and loses nothing") {
     return skip("no right to mount a file system");
   test_node node{{"--data-dir", disk.path("data"), "--disk-gb", "20"}};
   REQUIRE(node.start());
-  REQUIRE_FALSE(node.up(named("one")).empty());
-  REQUIRE_FALSE(node.up(named("two")).empty());
-  REQUIRE_FALSE(node.up(named("asleep")).empty());
+  REQUIRE_FALSE(node.up(smallest("one")).empty());
+  REQUIRE_FALSE(node.up(smallest("two")).empty());
+  REQUIRE_FALSE(node.up(smallest("asleep")).empty());
   REQUIRE(node.caged({"pause", "asleep"}).exit == 0);
   auto files = [&] {
     std::vector<std::string> out;

@@ -10,6 +10,8 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <catch2/catch.hpp>
+
 namespace caged::test {
 
 namespace fs = std::filesystem;
@@ -163,6 +165,36 @@ void descriptor_limit::leave(unsigned more) {
 
 void descriptor_limit::restore() {
   ::prlimit(pid_, RLIMIT_NOFILE, &before_, nullptr);
+}
+
+// -- what both kinds of fault ask
+
+std::vector<std::string> smallest(const std::string& name) {
+  return {"--no-config", "--cpus",    "1", "--memory", "128", "--disk",
+          "1",           "--timeout", "0", "--name",   name};
+}
+
+process_result up(const test_node& node, const std::string& name) {
+  auto args = smallest(name);
+  args.insert(args.begin(), "up");
+  return node.caged(args, within(30s));
+}
+
+bool answers(const test_node& node, const std::string& id) {
+  return node.caged({"exec", id, "--", "echo", "fine"}, within(20s)).out
+         == "fine\n";
+}
+
+void refused(const process_result& got, const std::vector<std::string>& parts) {
+  INFO(got.err);
+  CHECK(got.exit != 0);
+  CHECK_FALSE(got.timed_out);
+  CHECK(got.out.empty());
+  CHECK(got.err.find("caged: ") != std::string::npos);
+  for (const auto& part : parts) {
+    CAPTURE(part);
+    CHECK(got.err.find(part) != std::string::npos);
+  }
 }
 
 } // namespace caged::test

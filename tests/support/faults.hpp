@@ -6,6 +6,7 @@
 #include <sys/resource.h>
 
 #include "tests/support/process.hpp"
+#include "tests/support/test_node.hpp"
 
 /// What a host can run out of, provoked for one node only. Each is undone by
 /// its destructor, whatever the test did. Those that need a right or a file
@@ -84,5 +85,17 @@ private:
   pid_t pid_;
   rlimit before_{};
 };
+
+/// Flags of `caged up` for the smallest sandbox, with this name.
+std::vector<std::string> smallest(const std::string& name);
+
+/// `caged up` of one.
+process_result up(const test_node& node, const std::string& name);
+
+/// Whether it runs commands.
+bool answers(const test_node& node, const std::string& id);
+
+/// Checks that it failed by itself, with one message that holds all of this.
+void refused(const process_result& got, const std::vector<std::string>& parts);
 
 } // namespace caged::test

@@ -46,16 +46,7 @@ std::map<std::string, pid_t> inits(const test_node& node) {
     if (row.value("kind", "") != "process")
       continue;
     auto pid = std::atoi(row.value("name", "").c_str());
-    auto status = read_file("/proc/" + std::to_string(pid) + "/status");
-    auto at = status.find("NSpid:");
-    if (at == std::string::npos)
-      continue;
-    std::istringstream line{
-        status.substr(at + 6, status.find('\n', at) - at - 6)};
-    int inside = 0;
-    for (int n = 0; line >> n;)
-      inside = n;
-    if (inside == 1)
+    if (is_init(pid))
       out[row.value("sandbox", "")] = pid;
   }
   return out;

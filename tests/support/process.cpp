@@ -313,6 +313,19 @@ void write_file(const std::string& path, std::string_view bytes,
     give_up(("write " + path).c_str());
 }
 
+bool is_init(pid_t pid) {
+  auto status = read_file("/proc/" + std::to_string(pid) + "/status");
+  auto at = status.find("NSpid:");
+  if (at == std::string::npos)
+    return false;
+  std::istringstream line{
+      status.substr(at + 6, status.find('\n', at) - at - 6)};
+  int inside = 0;
+  for (int n = 0; line >> n;)
+    inside = n;
+  return inside == 1;
+}
+
 std::uint64_t status_kb(pid_t pid, std::string_view name) {
   std::ifstream in{"/proc/" + std::to_string(pid) + "/status"};
   for (std::string line; std::getline(in, line);)

@@ -94,6 +94,9 @@ std::string bin_dir();
 
 /// Contents of a file; empty when it cannot be read.
 std::string read_file(const std::string& path);
+
+/// Whether the process, a host pid, is PID 1 of its own namespace.
+bool is_init(pid_t pid);
 void write_file(const std::string& path, std::string_view bytes,
                 unsigned mode = 0644);
 

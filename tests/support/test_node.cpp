@@ -137,16 +137,7 @@ pid_t test_node::init_of(const std::string& sandbox) const {
         || row.value("sandbox", "") != sandbox)
       continue;
     auto pid = std::atoi(row.value("name", "").c_str());
-    auto status = read_file("/proc/" + std::to_string(pid) + "/status");
-    auto at = status.find("NSpid:");
-    if (at == std::string::npos)
-      continue;
-    std::istringstream line{
-        status.substr(at + 6, status.find('\n', at) - at - 6)};
-    int last = 0;
-    for (int n = 0; line >> n;)
-      last = n;
-    if (last == 1)
+    if (is_init(pid))
       return pid;
   }
   return 0;
