@@ -196,6 +196,7 @@ private:
   void look_at_pool(std::chrono::milliseconds in);
   void publish_pool() const;
   std::vector<api::pool_status> pool_status() const;
+  unsigned ready_members(const pool_setting& of) const;
   const sandbox_actor* handle_of(const std::string& id) const;
 
   std::map<std::string, entry> sandboxes_;
@@ -213,6 +214,9 @@ private:
   bool pool_timer_ = false;
   /// After a member that could not be made: not before this.
   std::chrono::steady_clock::time_point pool_pause_{};
+  /// When a member was last handed out.
+  std::chrono::steady_clock::time_point taken_at_ =
+      std::chrono::steady_clock::time_point::min();
   std::vector<follower> followers_;
   std::set<std::uint32_t> slots_;
   capacity reserved_;

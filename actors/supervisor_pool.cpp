@@ -14,7 +14,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Who just got a member has the machine for so long before the next is made.
+/// Who just got a member has the machine for so long before the next is made;
+/// those that follow in that time, too, until half of the pool is gone.
 constexpr auto refill_delay = 100ms;
 /// Starts that clients wait for go first; a busy host is left alone.
 constexpr auto busy_retry = 200ms;
@@ -43,16 +44,19 @@ void supervisor_state::pool_due() {
   fill_pool();
 }
 
+unsigned supervisor_state::ready_members(const pool_setting& of) const {
+  auto n = std::count_if(members_.begin(), members_.end(), [&](const auto& m) {
+    return m.second.ready && !m.second.over
+           && m.second.spec.template_name == of.template_name;
+  });
+  return static_cast<unsigned>(n);
+}
+
 std::vector<api::pool_status> supervisor_state::pool_status() const {
   std::vector<api::pool_status> out;
-  for (const auto& setting : context->pools) {
-    api::pool_status row{setting.template_name, setting.size, 0};
-    for (const auto& [_, item] : members_)
-      if (item.ready && !item.over
-          && item.spec.template_name == setting.template_name)
-        ++row.ready;
-    out.push_back(std::move(row));
-  }
+  for (const auto& setting : context->pools)
+    out.push_back(
+        {setting.template_name, setting.size, ready_members(setting)});
   return out;
 }
 
@@ -87,6 +91,10 @@ void supervisor_state::fill_pool() {
   if (now < pool_pause_)
     return look_at_pool(
         std::chrono::ceil<std::chrono::milliseconds>(pool_pause_ - now));
+  if (auto quiet = taken_at_ + refill_delay;
+      now < quiet && ready_members(*wanted) * 2 >= wanted->size)
+    return look_at_pool(
+        std::chrono::ceil<std::chrono::milliseconds>(quiet - now));
   if (!starting_.empty() || !line_.empty())
     return look_at_pool(busy_retry);
   if (context->pool_load < 100 && context->host_busy
@@ -202,6 +210,7 @@ supervisor_state::take_member(const sandbox_spec& wanted) {
   taken out{it->first, std::move(it->second)};
   members_.erase(it);
   publish_pool();
+  taken_at_ = self->home_system().clock().now();
   look_at_pool(refill_delay);
   return out;
 }

@@ -73,5 +73,5 @@ node_peak_kb() { awk '/^VmHWM/ { print $2 }' "/proc/$node/status"; }
 # The hook for the pool: when caged-node has a setting for it, this is asked for
 # its flags and the row is measured. Members are handed out one after another
 # here, so the pool must refill within the time that one takes.
-pool_flags=(--pool "${CAGED_BENCH_POOL:-minimal=16}")
+pool_flags=(--pool "${CAGED_BENCH_POOL:-minimal=48}")
 pool_is_built() { "$bin/caged-node" --check-config | grep '^pool:' >/dev/null; }

@@ -174,6 +174,22 @@ TEST_CASE("the pool waits while the host is busy") {
   CHECK(ready(n) == 2);
 }
 
+TEST_CASE("a burst has the machine to itself until half of the pool is gone") {
+  node n;
+  boot_with_pool(n, 6);
+  REQUIRE(starts(n) == 6);
+  for (const auto* name : {"a", "b", "c"}) {
+    CHECK(n.answers<api::up_reply>(n.ask(named(name))).size() == 1);
+    n.pass(60ms);
+  }
+  CHECK(starts(n) == 6); // 180 ms after the first, 60 ms after the last
+  CHECK(n.answers<api::up_reply>(n.ask(named("d"))).size() == 1);
+  n.pass(60ms);
+  CHECK(starts(n) > 6); // 2 of 6 are left: no more waiting
+  n.pass(2s);
+  CHECK(ready(n) == 6);
+}
+
 TEST_CASE("members of an earlier daemon are freed and made anew") {
   node n;
   boot_with_pool(n, 2);
