@@ -87,7 +87,8 @@ void command_line::add_list_and_destroy() {
       "  caged ls -q");
   sub->alias("ls");
   sub->add_flag("-q,--quiet", list.quiet, "ids alone");
-  sub->add_flag("-a,--all", list.all, "destroyed ones of the last week, too (the newest 2,000)");
+  sub->add_flag("-a,--all", list.all,
+                "destroyed ones of the last week, too (the newest 2,000)");
   sub->add_option("-l,--label", list.labels, "KEY=VALUE; all must match")
       ->allow_extra_args(false);
   sub = add(
@@ -168,6 +169,7 @@ command_line::command_line() {
   add_events();
   add_forward();
   add_node();
+  add_mcp();
   add_doctor();
   add_for_shells();
 }

@@ -10,6 +10,7 @@
 #include "cli/doctor.hpp"
 #include "cli/files.hpp"
 #include "cli/live.hpp"
+#include "cli/mcp.hpp"
 #include "cli/verbs.hpp"
 
 /// The flags of every verb, by subject: commands_*.cpp and command_line.cpp.
@@ -32,6 +33,8 @@ struct command_line {
   forward_options forward;
   cp_options cp;
   files_options files;
+  mcp_options mcp;
+  mcp_config_options mcp_config;
   std::string sandbox, user, source = "init";
   doctor_options doctor;
   std::string config_file;
@@ -60,6 +63,9 @@ private:
   void add_list_and_destroy();
   void add_views();
   void add_node();
+  result<int> mcp_verb();
+  void add_mcp();
+  void add_mcp_session(CLI::App* to, mcp_options& session);
   void add_doctor();
   void add_for_shells();
 };

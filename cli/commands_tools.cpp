@@ -7,6 +7,51 @@
 
 namespace caged::cli {
 
+void command_line::add_mcp_session(CLI::App* to, mcp_options& session) {
+  auto* named = to->add_option("sandbox", session.sandbox,
+                               "id, name or prefix; none: a new one, which is "
+                               "destroyed with the session")
+                    ->type_name("SANDBOX");
+  to->add_option("-t,--template", session.template_name,
+                 "template of the new one")
+      ->capture_default_str()
+      ->excludes(named);
+  to->add_option("--workspace", session.workspace,
+                 "folder inside that the tools work on (default: the "
+                 "sandbox's working directory)");
+  to->add_flag("--read-only", session.read_only,
+               "no tool that writes or runs commands");
+}
+
+// CLI11 calls back for a verb after those beneath it.
+result<int> command_line::mcp_verb() {
+  if (app.get_subcommand("mcp")->got_subcommand("config"))
+    return run_mcp_config(common, mcp_config);
+  runs_command = true;
+  return run_mcp(common, std::move(mcp));
+}
+
+void command_line::add_mcp() {
+  auto* sub = add(
+      app, "mcp", "bridge an MCP client to a sandbox over stdin and stdout",
+      [this] { return mcp_verb(); },
+      "  caged mcp web                 what an MCP client starts\n"
+      "  caged mcp --template minimal  a sandbox for this session alone\n"
+      "  caged mcp config claude web   what to write into the client's "
+      "configuration");
+  sub->require_subcommand(0, 1);
+  add_mcp_session(sub, mcp);
+  sub = add(
+      *sub, "config", "print a client's configuration for such a session",
+      [this] { return mcp_verb(); },
+      "  caged mcp config claude web > .mcp.json\n"
+      "  caged mcp config cursor --template minimal");
+  sub->add_option("client", mcp_config.client, "claude or cursor")
+      ->required()
+      ->check(CLI::IsMember({"claude", "cursor"}));
+  add_mcp_session(sub, mcp_config.session);
+}
+
 void command_line::add_doctor() {
   add(
       app, "doctor", "look whether this host can run caged-node",

@@ -68,7 +68,7 @@ result<sandbox_spec> make_spec(up_options& what) {
 
 } // namespace
 
-result<int> run_up(const common_options& with, up_options what) {
+result<sandbox_info> make_sandbox(const common_options& with, up_options what) {
   auto spec = make_spec(what);
   if (!spec)
     return tl::unexpected<failure>(spec.error());
@@ -89,11 +89,20 @@ result<int> run_up(const common_options& with, up_options what) {
                    });
   if (!done)
     return tl::unexpected<failure>(done.error());
+  return made;
+}
+
+result<int> run_up(const common_options& with, up_options what) {
+  auto command = std::move(what.command);
+  auto sandbox = make_sandbox(with, std::move(what));
+  if (!sandbox)
+    return tl::unexpected<failure>(sandbox.error());
+  const auto& made = *sandbox;
   if (made.init_state == 2)
     std::cerr << "caged: the init script of " << escape_text(made.id)
               << " ended badly\nhint: caged logs " << escape_text(made.id)
               << " shows its output\n";
-  if (what.command.empty()) {
+  if (command.empty()) {
     std::cout << (with.as == format::table ? escape_text(made.id) + "\n"
                                            : show(made, with.as));
     return 0;
@@ -102,7 +111,7 @@ result<int> run_up(const common_options& with, up_options what) {
   std::cerr << escape_text(made.id) << "\n";
   exec_options run;
   run.sandbox = made.id;
-  run.command = std::move(what.command);
+  run.command = std::move(command);
   return run_exec_verb(with, std::move(run));
 }
 

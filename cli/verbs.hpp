@@ -30,6 +30,9 @@ struct up_options {
   std::string init_script; ///< path
   std::vector<std::string> command;
 };
+/// Creates it and waits until it runs; progress on stderr when that is a
+/// terminal. `command` is not run.
+result<sandbox_info> make_sandbox(const common_options& with, up_options what);
 result<int> run_up(const common_options& with, up_options what);
 
 struct exec_options {
