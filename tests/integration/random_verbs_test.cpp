@@ -363,6 +363,14 @@ void storm::everybody_answers() {
     if (has(got.err, "no sandbox") || has(got.err, "is destroyed")
         || has(got.err, "is being destroyed"))
       continue; // its time to live is over
+    using std::chrono::system_clock;
+    if (auto ttl = item.value("ttl_ms", std::int64_t{0});
+        ttl > 0
+        && system_clock::now().time_since_epoch() >= std::chrono::milliseconds{
+               item["created_ms"].get<std::int64_t>() + ttl}) {
+      ++counts_["expired while asked"]; // the command was ended with it
+      continue;
+    }
     // A frozen agent that was killed dies when it is thawed (cgroup v1).
     bool dies = item["state"] == "paused" && killed_.count(id) != 0
                 && has(got.err, "init has ended");
