@@ -39,8 +39,9 @@ public:
   struct news {
     bool ended = false; ///< The command itself; `status` as of waitpid(2).
     int status = 0;
-    bool gone = false; ///< Nobody of the tree is left.
-    bool lost = false; ///< The keeper was killed before it said so.
+    /// The keeper has ended: nobody of the tree is left, unless the keeper was
+    /// killed, which shows by a command that never `ended`.
+    bool gone = false;
   };
 
   /// Errors: not_found (none of the programs), denied (not executable),
@@ -68,7 +69,6 @@ public:
   pid_t pid() const { return pid_; }
   /// Of the command.
   pid_t main() const { return main_; }
-  /// When the keeper started, in clock ticks since boot (proc(5), starttime).
 
 private:
   void swap(keeper& other) noexcept;

@@ -48,20 +48,23 @@ private:
   const stream* last_ = nullptr;
 };
 
-/// The last bytes of a stream, by absolute offset.
+/// The last bytes of a stream, by absolute offset. Memory: the bound, as far as
+/// it is used.
 class ring_output {
 public:
+  /// `bound` is not 0.
   explicit ring_output(std::size_t bound) : bound_{bound} {}
   void add(std::string_view bytes);
-  std::uint64_t first() const { return total_ - kept_.size() + skip_; }
+  /// Of the oldest byte that is kept.
+  std::uint64_t first() const { return total_ - kept_.size(); }
   std::uint64_t total() const { return total_; }
   /// Bytes in [from, to), which must be kept.
-  std::string_view slice(std::uint64_t from, std::uint64_t to) const;
+  std::string slice(std::uint64_t from, std::uint64_t to) const;
 
 private:
   std::size_t bound_;
-  std::string kept_; ///< Up to twice the bound: moved rarely.
-  std::size_t skip_ = 0;
+  std::string kept_;
+  std::size_t at_ = 0; ///< Of the oldest byte in kept_.
   std::uint64_t total_ = 0;
 };
 
