@@ -91,11 +91,11 @@ public:
 
 private:
   command() = default;
-  void lost();
 
   keeper keeper_;
   std::mutex reaping_; ///< The keeper's number is ours while it is held.
-  std::uint64_t born_ = 0;
+  std::uint64_t born_ =
+      0; ///< Clock ticks since boot, not later than its start.
   owned_fd out_, err_;
   std::optional<int> status_;
   bool gone_ = false;
@@ -127,6 +127,10 @@ struct run_options {
 result<outcome> run_command(const command_request& what, const run_options& how,
                             cancellation& cancel,
                             std::unique_ptr<command>* left = nullptr);
+
+/// Waits until nobody of the tree is left, reading output. False: not in time.
+bool await_gone(command& what, std::chrono::steady_clock::time_point until,
+                const command::sink& out = {}, const command::sink& err = {});
 
 /// Ends a tree and waits for its last process, reading and dropping output.
 /// False: somebody is still there (another user's, or stuck in the kernel).
