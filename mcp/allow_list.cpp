@@ -1,6 +1,7 @@
 #include "mcp/allow_list.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -33,10 +34,10 @@ bool is_name(std::string_view text) {
             });
 }
 
+/// Beneath "/" is everything, which would leave no program at all.
 bool beneath(std::string_view path, std::string_view folder) {
-  return !folder.empty() && path.substr(0, folder.size()) == folder
-         && (path.size() == folder.size() || folder == "/"
-             || path[folder.size()] == '/');
+  return folder.size() > 1 && path.substr(0, folder.size()) == folder
+         && (path.size() == folder.size() || path[folder.size()] == '/');
 }
 
 bool executable(const std::string& path) {

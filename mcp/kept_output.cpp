@@ -149,17 +149,17 @@ std::string kept_output::last_line() const {
   constexpr std::size_t most = 200;
   if (last_ == nullptr)
     return {};
-  std::string_view text = last_->tail.empty()
+  std::string_view line = last_->tail.empty()
                               ? std::string_view{last_->head}
                               : std::string_view{last_->tail.back()};
-  const auto end = text.find_last_not_of(" \t\r\n");
+  const auto end = line.find_last_not_of(" \t\r\n");
   if (end == std::string_view::npos)
     return {};
-  text = text.substr(0, end + 1);
-  if (const auto begin = text.find_last_of("\r\n");
+  line = line.substr(0, end + 1);
+  if (const auto begin = line.find_last_of("\r\n");
       begin != std::string_view::npos)
-    text.remove_prefix(begin + 1);
-  return escape_text(text, most);
+    line.remove_prefix(begin + 1);
+  return escape_text(line, most);
 }
 
 void ring_output::add(std::string_view bytes) {

@@ -267,7 +267,7 @@ result<std::string> process_table::start(const command_request& what,
 namespace {
 
 tl::unexpected<failure> no_such(const std::string& id) {
-  return fail(ec::not_found, "there is no background command " + quoted(id),
+  return fail(ec::not_found, "there is no background command " + caged::quoted(id),
               "terminal_exec with background true gives an id; at most "
                   + std::to_string(process_table::most)
                   + " are remembered, and they end with the session");
