@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -120,8 +121,10 @@ tool_result describe(outcome&& done, milliseconds timeout) {
   if (done.processes_left)
     last += std::string{last.empty() ? "" : "\n"}
             + "[processes that it started still run, until the session ends]";
-  const auto bare = done.err.bytes.empty() && last.empty();
-  out.text = done.out.bytes;
+  // Then the text is stdout itself, which is passed once and not copied.
+  const auto bare =
+      done.err.bytes.empty() && last.empty() && !done.out.bytes.empty();
+  out.text = bare ? std::exchange(done.out.bytes, {}) : done.out.bytes;
   if (!done.err.bytes.empty()) {
     end_line(out.text);
     out.text += done.err.bytes;
@@ -130,8 +133,6 @@ tool_result describe(outcome&& done, milliseconds timeout) {
     end_line(out.text);
     out.text += last;
   }
-  if (bare && !out.text.empty())
-    out.text_member = "stdout";
   if (out.text.empty())
     out.text = "[no output]";
   out.structured = {
@@ -144,6 +145,10 @@ tool_result describe(outcome&& done, milliseconds timeout) {
       {"timed_out", done.timed_out},
       {"processes_left", done.processes_left},
       {"duration_ms", static_cast<double>(done.duration.count()) / 1000}};
+  if (bare) {
+    out.text_member = "stdout";
+    out.structured.erase("stdout");
+  }
   return out;
 }
 
