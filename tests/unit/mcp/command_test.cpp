@@ -62,11 +62,11 @@ int count(const std::string& word) {
   return found;
 }
 
-/// A number of seconds that no other process here sleeps.
+/// For sleep(1): what no other process here sleeps.
 std::string odd_sleep() {
   static int n = 0;
-  return std::to_string(100'000 + ::getpid() % 10'000 * 10 + ++n % 10) + "."
-         + std::to_string(++n);
+  ++n;
+  return "99" + std::to_string(::getpid()) + "." + std::to_string(n) + "5";
 }
 
 int children() {
