@@ -228,7 +228,7 @@ TEST_CASE("a cancelled call returns soon") {
 }
 
 TEST_CASE("with an allow list nothing goes through a shell") {
-  bench on{{{"echo", "cat"}}};
+  bench on{std::vector<std::string>{"echo", "cat"}};
   CHECK(on.exec({{"command", "echo 'a  b' \"c\""}}).text == "a  b c\n");
   CHECK(on.exec({{"command", {"echo", "; touch pwned"}}}).text
         == "; touch pwned\n");
@@ -266,7 +266,7 @@ TEST_CASE("with an allow list nothing goes through a shell") {
 }
 
 TEST_CASE("a program in the working folder does not stand for an allowed one") {
-  bench on{{{"echo"}}};
+  bench on{std::vector<std::string>{"echo"}};
   test::write_file(on.ws + "/echo", "#!/bin/sh\n/bin/touch pwned\n", 0755);
   CHECK(on.exec({{"command", "echo a"}}).text == "a\n");
   CHECK(::access((on.ws + "/pwned").c_str(), F_OK) != 0);
@@ -283,7 +283,7 @@ TEST_CASE("the tools describe themselves") {
     for (const std::string name : each.output_schema["required"])
       CHECK(each.output_schema["properties"].contains(name));
   }
-  bench listed{{{"echo"}}};
+  bench listed{std::vector<std::string>{"echo"}};
   const auto* exec = listed.tools.find("terminal_exec");
   CHECK(exec->description.find("echo") != std::string::npos);
   CHECK_FALSE(exec->input_schema["properties"].contains("env"));
