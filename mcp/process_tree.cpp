@@ -10,7 +10,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,12 +59,15 @@ bool by_parent(const process_line& a, const process_line& b) {
 
 /// The process of that line and nobody who got its number since.
 int send(const process_line& to, int number) {
-  owned_fd fd{::pidfd_open(to.pid, 0)};
+  // By number: glibc 2.36's <sys/pidfd.h> has no extern "C".
+  owned_fd fd{static_cast<int>(::syscall(SYS_pidfd_open, to.pid, 0))};
   if (!fd && errno == ENOSYS)
     return ::kill(to.pid, number) == 0 ? 0 : errno;
   if (!fd || look_up(to.pid).start != to.start)
     return ESRCH;
-  return ::pidfd_send_signal(fd.get(), number, nullptr, 0) == 0 ? 0 : errno;
+  return ::syscall(SYS_pidfd_send_signal, fd.get(), number, nullptr, 0) == 0
+             ? 0
+             : errno;
 }
 
 } // namespace
