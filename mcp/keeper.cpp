@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <mutex>
 
 #include <fcntl.h>
@@ -122,10 +123,12 @@ CAGED_BARE int child_main(void* of) {
   }
   // Of an older kernel (before 5.9) there is at least O_CLOEXEC.
   ::close_range(3, ~0U, 0);
-  struct sigaction plain {};
-  plain.sa_handler = SIG_DFL;
+  // Ignored ones would be inherited. The kernel's own structure, all zero for
+  // SIG_DFL: wrappers keep books (sanitizers) that are shared with us.
+  const unsigned long plain[4] = {};
   for (int number = 1; number < NSIG; ++number)
-    ::sigaction(number, &plain, nullptr); // ignored ones would be inherited
+    bare_call(SYS_rt_sigaction, number, reinterpret_cast<long>(plain), 0,
+              sizeof(std::uint64_t));
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
