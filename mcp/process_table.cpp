@@ -7,6 +7,7 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -21,9 +22,34 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-struct entry {
-  std::string id, label;
+/// A command that nobody waits for.
+struct watched {
   std::unique_ptr<command> run;
+  /// Its output is not read before: one that floods would keep the thread, and
+  /// itself, busy for ever. So it gets about 30 MB/s.
+  clock::time_point rest;
+
+  /// Reads what is there and notices a flood.
+  template <class Sink>
+  void drain(bool out, bool err, const Sink& sink) {
+    constexpr std::size_t at_once = 64U << 10U, much = at_once / 2;
+    constexpr milliseconds pause{2};
+    std::size_t got = 0;
+    const command::sink count = [&](std::string_view bytes) {
+      got += bytes.size();
+      sink(bytes);
+    };
+    if (out)
+      run->drain_out(at_once, count);
+    if (err)
+      run->drain_err(at_once, count);
+    if (got >= much)
+      rest = clock::now() + pause;
+  }
+};
+
+struct entry : watched {
+  std::string id, label;
   ring_output kept{1};
   clock::time_point begin;
   std::optional<clock::time_point> end; ///< Of its first process.
@@ -39,7 +65,7 @@ struct process_table::impl {
   mutable std::mutex mutex;
   std::condition_variable changed;
   std::list<std::shared_ptr<entry>> entries; ///< Oldest first.
-  std::vector<std::unique_ptr<command>> left;
+  std::vector<watched> left;
   std::uint64_t last_id = 0;
   owned_fd wake;
   std::thread pump;
@@ -84,7 +110,9 @@ process_table::~process_table() {
     all.pump.join();
   }
   // Together, so that they share the time.
-  std::vector<std::unique_ptr<command>> ending = std::move(all.left);
+  std::vector<std::unique_ptr<command>> ending;
+  for (auto& each : all.left)
+    ending.push_back(std::move(each.run));
   for (const auto& each : all.entries)
     ending.push_back(std::move(each->run));
   for (const auto& each : ending)
@@ -146,25 +174,27 @@ clock::time_point process_table::impl::look_after(entry& each) {
 }
 
 void process_table::impl::work() {
-  constexpr std::size_t at_once = 256U << 10U;
   std::vector<pollfd> fds;
   std::unique_lock lock{mutex};
   while (!stopping) {
     auto until = clock::time_point::max();
     fds.assign(1, {wake.get(), POLLIN, 0});
-    const auto watch = [&fds](int fd) {
-      fds.push_back({fd, POLLIN, 0}); // -1 is passed over
+    const auto begin = clock::now();
+    const auto watch = [&](const watched& each) {
+      const auto rests = each.rest > begin;
+      if (rests)
+        until = std::min(until, each.rest);
+      // -1 is passed over.
+      fds.push_back({each.run->channel(), POLLIN, 0});
+      fds.push_back({rests ? -1 : each.run->out(), POLLIN, 0});
+      fds.push_back({rests ? -1 : each.run->err(), POLLIN, 0});
     };
     for (const auto& each : entries) {
       until = std::min(until, look_after(*each));
-      watch(each->run->channel());
-      watch(each->run->out());
+      watch(*each);
     }
-    for (const auto& each : left) {
-      watch(each->channel());
-      watch(each->out());
-      watch(each->err());
-    }
+    for (const auto& each : left)
+      watch(each);
     // While the lock is away `left` only grows, at its end.
     const std::vector<std::shared_ptr<entry>> now{entries.begin(),
                                                   entries.end()};
@@ -185,36 +215,30 @@ void process_table::impl::work() {
     }
     std::size_t at = 1;
     for (const auto& each : now) {
-      if (!each->run) { // evicted meanwhile
-        at += 2;
-        continue;
-      }
-      auto& run = *each->run;
       const auto sink = [&each](auto bytes) { each->kept.add(bytes); };
-      const auto news = fds[at++].revents != 0;
-      if (fds[at++].revents != 0)
-        run.drain_out(at_once, sink);
-      if (news) {
-        run.look();
-        if (run.ended() && !each->end) {
-          run.drain_out(command::pipe_bytes(), sink);
-          each->end = clock::now();
-        }
+      const auto* const ready_fds = &fds[std::exchange(at, at + 3)];
+      if (!each->run) // evicted meanwhile
+        continue;
+      each->drain(ready_fds[1].revents != 0, false, sink);
+      if (ready_fds[0].revents == 0)
+        continue;
+      each->run->look();
+      if (each->run->ended() && !each->end) {
+        each->run->drain_out(command::pipe_bytes(), sink);
+        each->end = clock::now();
       }
     }
     for (std::size_t i = 0; i < left_now; ++i) {
-      auto& run = *left[i];
-      const auto news = fds[at++].revents != 0;
-      if (fds[at++].revents != 0)
-        run.drain_out(at_once, {});
-      if (fds[at++].revents != 0)
-        run.drain_err(at_once, {});
-      if (news)
-        run.look();
+      const auto* const ready_fds = &fds[std::exchange(at, at + 3)];
+      left[i].drain(ready_fds[1].revents != 0, ready_fds[2].revents != 0,
+                    [](auto) {});
+      if (ready_fds[0].revents != 0)
+        left[i].run->look();
     }
-    left.erase(std::remove_if(left.begin(), left.end(),
-                              [](const auto& each) { return each->gone(); }),
-               left.end());
+    left.erase(
+        std::remove_if(left.begin(), left.end(),
+                       [](const auto& each) { return each.run->gone(); }),
+        left.end());
     changed.notify_all();
   }
 }
@@ -257,7 +281,7 @@ result<std::string> process_table::start(const command_request& what,
   if (evicted) {
     all.entries.remove(evicted);
     if (!evicted->run->gone())
-      all.left.push_back(std::move(evicted->run));
+      all.left.push_back({std::move(evicted->run), {}});
   }
   all.entries.push_back(made);
   all.poke();
@@ -267,7 +291,8 @@ result<std::string> process_table::start(const command_request& what,
 namespace {
 
 tl::unexpected<failure> no_such(const std::string& id) {
-  return fail(ec::not_found, "there is no background command " + caged::quoted(id),
+  return fail(ec::not_found,
+              "there is no background command " + caged::quoted(id),
               "terminal_exec with background true gives an id; at most "
                   + std::to_string(process_table::most)
                   + " are remembered, and they end with the session");
@@ -363,7 +388,7 @@ void process_table::adopt(std::unique_ptr<command> some) {
   {
     const std::lock_guard lock{impl_->mutex};
     if (impl_->left.size() < most_left && impl_->start_pump()) {
-      impl_->left.push_back(std::move(some));
+      impl_->left.push_back({std::move(some), {}});
       impl_->poke();
       return;
     }
