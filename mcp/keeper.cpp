@@ -21,6 +21,9 @@
   __attribute__((noinline, no_stack_protector, no_sanitize("address"),         \
                  no_sanitize("undefined"), no_sanitize("thread")))
 
+/// clone(3) by its second name: ThreadSanitizer takes the first one for a fork.
+extern "C" int __clone(int (*)(void*), void*, int, void*, ...); // NOLINT
+
 namespace caged::mcp {
 
 namespace {
@@ -35,7 +38,9 @@ struct word {
 /// For the first part of a keeper's life, while its maker waits.
 struct plan {
   const keeper_request* what;
-  std::vector<char*> argv, env, script; ///< script: /bin/sh program argv...
+  std::vector<char*> programs, argv, env;
+  std::vector<char*> script; ///< /bin/sh program argv...
+  char **first, **first_arg, **first_env, **first_script;
   int channel;
   void* child_stack;
   int error = 0; ///< errno of what failed in the command's process.
@@ -80,6 +85,12 @@ CAGED_BARE long bare_call(long number, long a, long b, long c, long d) {
 #endif
 }
 
+CAGED_BARE int bare_exec(const char* program, char** argv, char** env) {
+  return static_cast<int>(
+      -bare_call(SYS_execve, reinterpret_cast<long>(program),
+                 reinterpret_cast<long>(argv), reinterpret_cast<long>(env), 0));
+}
+
 CAGED_BARE void say(int channel, int kind, int value) {
   word text{kind, value};
   bare_call(SYS_write, channel, reinterpret_cast<long>(&text), sizeof text, 0);
@@ -115,33 +126,40 @@ CAGED_BARE int child_main(void* of) {
   auto& with = *static_cast<plan*>(of);
   const auto& what = *with.what;
   // Whoever kills the keeper ends the command with it.
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::setsid() < 0 || ::fchdir(what.cwd) != 0 || ::dup2(what.in, 0) < 0
-      || ::dup2(what.out, 1) < 0 || ::dup2(what.err, 2) < 0) {
-    with.error = errno;
+  bare_call(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0);
+  long done = bare_call(SYS_setsid, 0, 0, 0, 0);
+  if (done >= 0)
+    done = bare_call(SYS_fchdir, what.cwd, 0, 0, 0);
+  if (done >= 0)
+    done = bare_call(SYS_dup3, what.in, 0, 0, 0);
+  if (done >= 0)
+    done = bare_call(SYS_dup3, what.out, 1, 0, 0);
+  if (done >= 0)
+    done = bare_call(SYS_dup3, what.err, 2, 0, 0);
+  if (done < 0) {
+    with.error = static_cast<int>(-done);
     return 127;
   }
   // Of an older kernel (before 5.9) there is at least O_CLOEXEC.
-  ::close_range(3, ~0U, 0);
+  bare_call(SYS_close_range, 3, ~0U, 0, 0);
   // Ignored ones would be inherited. The kernel's own structure, all zero for
-  // SIG_DFL: wrappers keep books (sanitizers) that are shared with us.
+  // SIG_DFL.
   const unsigned long plain[4] = {};
   for (int number = 1; number < NSIG; ++number)
     bare_call(SYS_rt_sigaction, number, reinterpret_cast<long>(plain), 0,
               sizeof(std::uint64_t));
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  bare_call(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(plain), 0,
+            sizeof(std::uint64_t));
   int found = ENOENT;
-  for (const auto& program : what.programs) {
-    ::execve(program.c_str(), with.argv.data(), with.env.data());
-    if (errno == ENOEXEC) {
+  for (auto* program = with.first; *program != nullptr; ++program) {
+    auto error = bare_exec(*program, with.first_arg, with.first_env);
+    if (error == ENOEXEC) {
       // A script without "#!", as execvp(3) and shells treat it.
-      with.script[1] = const_cast<char*>(program.c_str());
-      ::execve("/bin/sh", with.script.data(), with.env.data());
+      with.first_script[1] = *program;
+      bare_exec("/bin/sh", with.first_script, with.first_env);
     }
-    if (errno != ENOENT && errno != ENOTDIR)
-      found = errno;
+    if (error != ENOENT && error != ENOTDIR)
+      found = error;
   }
   with.error = found;
   return 127;
@@ -149,15 +167,16 @@ CAGED_BARE int child_main(void* of) {
 
 CAGED_BARE int keeper_main(void* of) {
   auto& with = *static_cast<plan*>(of);
-  ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-  ::prctl(PR_SET_NAME, "caged-keeper");
-  auto pid = ::clone(child_main, with.child_stack,
-                     CLONE_VM | CLONE_VFORK | SIGCHLD, of);
+  bare_call(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0);
+  bare_call(SYS_prctl, PR_SET_NAME, reinterpret_cast<long>("caged-keeper"), 0,
+            0);
+  auto pid = ::__clone(child_main, with.child_stack,
+                       CLONE_VM | CLONE_VFORK | SIGCHLD, of);
   auto error = pid < 0 ? errno : with.error;
   auto channel = with.channel;
   // Nobody's end of a pipe, and no client's connection, stays open here.
-  ::close_range(0, static_cast<unsigned>(channel) - 1, 0);
-  ::close_range(static_cast<unsigned>(channel) + 1, ~0U, 0);
+  bare_call(SYS_close_range, 0, channel - 1, 0, 0);
+  bare_call(SYS_close_range, channel + 1, ~0U, 0, 0);
   // From here on our maker goes on, and `with` is no more.
   if (error != 0)
     say(channel, word::failed, error);
@@ -224,6 +243,11 @@ result<keeper> keeper::start(const keeper_request& what) {
   with.env = pointers(what.env);
   with.script = {const_cast<char*>("sh"), nullptr};
   with.script.insert(with.script.end(), with.argv.begin() + 1, with.argv.end());
+  with.programs = pointers(what.programs);
+  with.first = with.programs.data();
+  with.first_arg = with.argv.data();
+  with.first_env = with.env.data();
+  with.first_script = with.script.data();
   with.channel = write.get();
   with.child_stack = top - stack_bytes / 2;
   // Until the keeper has spoken it uses this thread's storage (errno): nothing
@@ -232,7 +256,7 @@ result<keeper> keeper::start(const keeper_request& what) {
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   // No signal at its end: nobody's wait(2) but ours may find it.
-  auto pid = ::clone(keeper_main, top, CLONE_VM, &with);
+  auto pid = ::__clone(keeper_main, top, CLONE_VM, &with);
   auto error = errno;
   word first{};
   if (pid > 0) {
