@@ -1,0 +1,54 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "messages/error.hpp"
+
+namespace caged::mcp {
+
+enum class transport { stdio, ws, http };
+
+/// What one call may cost. Flags and CAGED_MCP_* variables set them.
+struct tool_limits {
+  /// Text that a tool returns, bytes; what is longer keeps head and tail (exec)
+  /// or is paged (files, search). Also the size of a background command's
+  /// kept output.
+  std::size_t output_bytes = 1U << 20U;
+  /// Files that are read or written in one call, bytes.
+  std::uint64_t file_bytes = 16U << 20U;
+  /// The longest timeout that a command may ask for.
+  std::chrono::seconds exec_most{600};
+  /// Calls that run at the same time in the whole server; more wait in order,
+  /// up to `waiting_calls` of a session, then they are refused.
+  unsigned concurrent_calls = 16;
+  unsigned waiting_calls = 256;
+};
+
+/// What the program was asked for, checked. Made by read_config, not changed
+/// afterwards; read by every thread.
+struct server_config {
+  transport mode = transport::stdio;
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 9090;
+  std::string workspace = "."; ///< As given; see mcp/workspace.hpp.
+  bool read_only = false;
+  /// Programs that terminal_exec may run; nothing: all, through a shell.
+  std::optional<std::vector<std::string>> allowed_commands;
+  std::string log_level = "info"; ///< debug, info, warn, error
+  /// Bearer token of network transports, from --token-file; nothing: none.
+  std::optional<std::string> token;
+  /// Values of Origin that are accepted beside those of loopback.
+  std::vector<std::string> allowed_origins;
+  bool allow_hooks = false; ///< git_commit runs the repository's hooks.
+  std::string git_author;   ///< "Name <mail>"; empty: the repository's.
+  tool_limits limits;
+  // Network transports.
+  unsigned max_connections = 1024;
+  std::size_t max_message_bytes = 24U << 20U; ///< One JSON-RPC message.
+};
+
+} // namespace caged::mcp
