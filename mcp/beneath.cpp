@@ -1,29 +1,20 @@
 #include "mcp/beneath.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "mcp/open_beneath.hpp"
 
 namespace caged::mcp {
 
-owned_fd open_beneath(int folder, const char* path, int flags) {
-  ::open_how how{};
-  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NOCTTY
-                                         | O_NOFOLLOW | O_NONBLOCK);
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
-  // EAGAIN: something was renamed meanwhile and the kernel could not be sure
-  // (openat2(2)). Whoever renames for ever only loses this one file.
-  for (auto tries = 0; tries < 100; ++tries) {
-    const auto fd = ::syscall(SYS_openat2, folder, path, &how, sizeof(how));
-    if (fd >= 0)
-      return owned_fd{static_cast<int>(fd)};
-    if (errno != EAGAIN && errno != EINTR)
-      break;
-  }
-  return {};
+owned_fd open_unlinked(int folder, const char* path, int flags) {
+  return owned_fd{open_beneath(folder, path,
+                               flags | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK, 0,
+                               RESOLVE_NO_SYMLINKS)};
 }
 
 bool read_regular(int fd, std::size_t most, std::string& to) {

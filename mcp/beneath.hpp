@@ -6,12 +6,11 @@
 
 namespace caged::mcp {
 
-/// open(2) of `path` beneath an open folder without following any link, by
-/// openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS: a folder that
-/// somebody swaps for a link is refused (ELOOP), not followed. O_CLOEXEC,
-/// O_NOCTTY, O_NOFOLLOW and O_NONBLOCK are added. Nothing, and errno, on
-/// failure. Any thread.
-owned_fd open_beneath(int folder, const char* path, int flags);
+/// open_beneath without following any link on the way or at the end
+/// (RESOLVE_NO_SYMLINKS): a folder that somebody swaps for a link is refused
+/// (ELOOP), not followed. O_NOCTTY, O_NOFOLLOW and O_NONBLOCK are added.
+/// Nothing, and errno, on failure. Any thread.
+owned_fd open_unlinked(int folder, const char* path, int flags);
 
 /// What an open regular file holds, when that is at most `most` bytes; false
 /// for anything else (errno: EFBIG, EINVAL for what is no regular file, ...).

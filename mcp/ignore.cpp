@@ -1,5 +1,6 @@
 #include "mcp/ignore.hpp"
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <unordered_map>
@@ -176,14 +177,14 @@ ignore_rules ignore_rules::enter(int fd, std::string_view folder,
   auto out = *this;
   std::string text;
   if (has_git)
-    if (const auto git = open_beneath(fd, ".git", O_PATH); git) {
+    if (const auto git = open_unlinked(fd, ".git", O_PATH); git) {
       out.top_.reset();
-      if (const auto file = open_beneath(fd, ".git/info/exclude", O_RDONLY);
+      if (const auto file = open_unlinked(fd, ".git/info/exclude", O_RDONLY);
           file && read_regular(file.get(), max_text, text))
         out = out.with(folder, text);
     }
   if (has_gitignore)
-    if (const auto file = open_beneath(fd, ".gitignore", O_RDONLY);
+    if (const auto file = open_unlinked(fd, ".gitignore", O_RDONLY);
         file && read_regular(file.get(), max_text, text))
       out = out.with(folder, text);
   return out;
