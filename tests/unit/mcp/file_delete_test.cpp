@@ -3,6 +3,7 @@
 #include <thread>
 
 #include <fcntl.h>
+#include <sys/sysmacros.h>
 
 #include "tests/unit/mcp/file_fixture.hpp"
 
