@@ -152,12 +152,12 @@ file_turn::~file_turn() {
 void add_file_tools(tool_set& tools, const workspace& where,
                     const server_config& config) {
   add_file_read(tools, where, config);
-  // TODO add_file_list(tools, where, config);
+  add_file_list(tools, where, config);
   if (config.read_only)
     return;
-  // TODO add_file_write(tools, where, config);
-  // TODO add_file_edit(tools, where, config);
-  // TODO add_file_delete(tools, where, config);
+  add_file_write(tools, where, config);
+  add_file_edit(tools, where, config);
+  add_file_delete(tools, where, config);
 }
 
 } // namespace caged::mcp
