@@ -376,7 +376,7 @@ TEST_CASE("regular expressions that explode elsewhere are refused or linear") {
   CHECK(w.ok({{"content", "(a+)+$"}}).structured["match_count"] == 1);
   CHECK(w.ok({{"content", "(a|a)*b"}}).structured["match_count"] == 0);
   CHECK(w.ok({{"content", "(a*)*(a*)*(a*)*b"}}).structured["match_count"] == 0);
-  w.refused({{"content", std::string(2000, '(') + std::string(2000, ')')}});
+  w.ok({{"content", std::string(2000, '(') + std::string(2000, ')')}});
   w.refused({{"content", "(a)\\1"}});
 }
 
