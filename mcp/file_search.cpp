@@ -183,11 +183,11 @@ search::file_result search::scan_one(const std::string& path,
                                      clock::time_point deadline) const {
   file_result out;
   out.what = file_result::state::gone;
-  const auto below = std::string_view{path}.substr(
-      place_.prefix.empty() ? 0 : place_.prefix.size() + 1);
-  const auto opened =
-      place_.is_file ? owned_fd{}
-                     : open_unlinked(place_.fd.get(), below.data(), O_RDONLY);
+  owned_fd opened;
+  if (!place_.is_file) {
+    const auto below = place_.prefix.empty() ? 0 : place_.prefix.size() + 1;
+    opened = open_unlinked(place_.fd.get(), path.c_str() + below, O_RDONLY);
+  }
   const auto fd = place_.is_file ? place_.fd.get() : opened.get();
   if (fd < 0)
     return out;

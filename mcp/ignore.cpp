@@ -93,7 +93,7 @@ std::string_view clean(std::string_view folder) {
 /// are found by hash, so that a hundred of them cost a walk nothing.
 struct ignore_rules::level {
   std::shared_ptr<const level> above;
-  std::size_t base = 0; ///< Bytes of the folder and its slash.
+  std::string base; ///< The folder and its slash.
   std::vector<rule> rules;
   // Numbers of rules, last first.
   rule_index names;      ///< A literal name.
@@ -138,7 +138,7 @@ struct ignore_rules::level {
       if (r.folders_only && !is_folder)
         continue;
       const auto fits = r.by_name ? r.pattern.segments().front().matches(name)
-                                  : r.pattern.matches(path.substr(base));
+                                  : r.pattern.matches(path.substr(base.size()));
       if (fits) {
         best = *each;
         break;
@@ -153,7 +153,8 @@ ignore_rules ignore_rules::with(std::string_view folder,
   folder = clean(folder);
   auto made = std::make_shared<level>();
   made->above = top_;
-  made->base = folder.empty() ? 0 : folder.size() + 1;
+  if (!folder.empty())
+    made->base = std::string{folder} + '/';
   text = text.substr(0, max_text);
   if (text.substr(0, 3) == "\xEF\xBB\xBF")
     text.remove_prefix(3); // What editors of Windows put before UTF-8.
@@ -213,7 +214,8 @@ bool ignore_rules::ignored(std::string_view path, bool is_folder) const {
     return true;
   for (const auto* at = top_.get(); at != nullptr; at = at->above.get()) {
     // Rules of a folder say nothing about what lies elsewhere.
-    if (at->base >= path.size())
+    if (path.size() <= at->base.size()
+        || path.substr(0, at->base.size()) != at->base)
       continue;
     if (const auto* r = at->find(path, name, is_folder))
       return !r->negated;

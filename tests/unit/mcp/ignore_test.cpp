@@ -32,22 +32,26 @@ void make_folders(const std::string& root, const std::string& path) {
     ::mkdir((root + "/" + path.substr(0, at)).c_str(), 0755);
 }
 
-/// What git says of paths in a repository; those that end in / are folders.
+/// What git says of paths in a repository.
 std::map<std::string, bool> ask_git(const std::string& root,
                                     const std::vector<std::string>& paths) {
   process_options options;
   options.cwd = root;
   options.env = {{"GIT_CONFIG_GLOBAL", "/dev/null"},
                  {"GIT_CONFIG_SYSTEM", "/dev/null"}};
-  for (const auto& each : paths)
-    options.in += each + '\0';
+  // Git looks at the file system for what is a folder; a slash behind a name
+  // would be part of what it matches.
+  std::map<std::string, bool> out;
+  for (auto each : paths) {
+    if (each.back() == '/')
+      each.pop_back();
+    if (out.emplace(each, false).second)
+      options.in += each + '\0';
+  }
   auto said =
       run({"git", "check-ignore", "-z", "--no-index", "--stdin"}, options);
   INFO(said.err);
   REQUIRE(said.exit <= 1);
-  std::map<std::string, bool> out;
-  for (const auto& each : paths)
-    out[each] = false;
   for (std::size_t at = 0; at < said.out.size();) {
     const auto end = said.out.find('\0', at);
     out[said.out.substr(at, end - at)] = true;
@@ -74,9 +78,10 @@ void compare(const repository& repo, const std::vector<std::string>& paths) {
   auto where = workspace::open(repo.dir.path());
   REQUIRE(where.has_value());
   const auto git = ask_git(repo.dir.path(), paths);
-  for (const auto& [given, theirs] : git) {
-    const auto is_folder = given.back() == '/';
-    const auto path = is_folder ? given.substr(0, given.size() - 1) : given;
+  for (const auto& [path, theirs] : git) {
+    struct stat about {};
+    const auto is_folder = ::lstat((repo.dir / path).c_str(), &about) == 0
+                           && S_ISDIR(about.st_mode);
     auto ours = false;
     for (auto at = path.find('/');; at = path.find('/', at + 1)) {
       const auto part = path.substr(0, at);
@@ -90,7 +95,8 @@ void compare(const repository& repo, const std::vector<std::string>& paths) {
       if (whole)
         break;
     }
-    INFO("path " << given << ", rules\n" << read_file(repo.dir / ".gitignore"));
+    INFO("path " << path << (is_folder ? "/" : "") << ", rules\n"
+                 << read_file(repo.dir / ".gitignore"));
     CHECK(ours == theirs);
   }
 }
