@@ -132,6 +132,23 @@ void find_renames(git_diff* diff) {
   git_diff_find_similar(diff, &options); // without it, they are not renames
 }
 
+/// All but the files that a sparse checkout leaves out.
+std::vector<std::size_t> shown_deltas(const worker_state& state,
+                                      git_diff* diff) {
+  std::vector<std::size_t> shown;
+  index_ptr index;
+  git_repository_index(index.put(), state.repository.get());
+  const auto n = git_diff_num_deltas(diff);
+  for (std::size_t i = 0; i < n; ++i) {
+    const auto* delta = git_diff_get_delta(diff, i);
+    if (delta->status == GIT_DELTA_DELETED && index
+        && may_be_absent(index.get(), delta->old_file.path))
+      continue;
+    shown.push_back(i);
+  }
+  return shown;
+}
+
 const char* status_name(git_delta_t status) {
   switch (status) {
   case GIT_DELTA_ADDED:
@@ -158,12 +175,37 @@ struct sink {
   bool full = false;
 };
 
+/// As git: a tab behind names with a space, for patch(1).
+std::string with_tabs(std::string_view header) {
+  std::string text;
+  while (!header.empty()) {
+    const auto end = std::min(header.find('\n'), header.size());
+    const auto one = header.substr(0, end);
+    text += one;
+    if ((one.substr(0, 4) == "--- " || one.substr(0, 4) == "+++ ")
+        && one.find(' ', 4) != std::string_view::npos && one.back() != '"')
+      text += '\t';
+    if (end < header.size())
+      text += '\n';
+    header.remove_prefix(std::min(end + 1, header.size()));
+  }
+  return text;
+}
+
 int put_line(const git_diff_delta*, const git_diff_hunk*,
              const git_diff_line* line, void* payload) {
   auto& to = *static_cast<sink*>(payload);
+  if (line->origin == GIT_DIFF_LINE_FILE_HDR) {
+    const auto text = with_tabs({line->content, line->content_len});
+    to.full = to.text.size() + text.size() > to.most;
+    if (to.full)
+      return GIT_EUSER;
+    to.text += text;
+    return 0;
+  }
   if (to.text.size() + line->content_len > to.most) {
     // The part that fits, so that one endless line shows its beginning.
-    if (line->origin != GIT_DIFF_LINE_FILE_HDR && to.most > to.text.size())
+    if (to.most > to.text.size())
       to.text.append(line->content, to.most - to.text.size());
     to.full = true;
     return GIT_EUSER;
@@ -293,7 +335,8 @@ result<answer> diff(worker_state& state, const json& request) {
   auto* deltas = compared->get();
   find_renames(deltas);
   const bool stat_only = request.value("stat_only", false);
-  const auto n = git_diff_num_deltas(deltas);
+  const auto shown = shown_deltas(state, deltas);
+  const auto n = shown.size();
   answer to;
   constexpr std::size_t last_line = 512;
   sink print{to.text,
@@ -304,7 +347,7 @@ result<answer> diff(worker_state& state, const json& request) {
     // What is full here is full for the next file also, even a small one.
     if (!stat_only && to.text.size() + 256 > print.most)
       break;
-    auto file = one_file(deltas, done, stat_only ? nullptr : &print);
+    auto file = one_file(deltas, shown[done], stat_only ? nullptr : &print);
     if (!file)
       return tl::unexpected(file.error());
     insertions += file->insertions;

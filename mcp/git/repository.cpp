@@ -183,6 +183,13 @@ bool config_flag(git_repository* repository, const char* key, bool fallback) {
   return value != 0;
 }
 
+bool may_be_absent(git_index* index, const char* path) {
+  const auto* entry = git_index_get_bypath(index, path, 0);
+  return entry != nullptr
+         && ((entry->flags_extended & GIT_INDEX_ENTRY_SKIP_WORKTREE) != 0
+             || (entry->flags & GIT_INDEX_ENTRY_VALID) != 0);
+}
+
 std::string full_id(const git_oid& id) {
   std::array<char, GIT_OID_HEXSZ + 1> text{};
   git_oid_tostr(text.data(), text.size(), &id);

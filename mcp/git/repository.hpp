@@ -48,6 +48,11 @@ std::optional<std::string> config_text(git_repository* repository,
                                        const char* key);
 bool config_flag(git_repository* repository, const char* key, bool fallback);
 
+/// Whether the index says that a file need not be in the worktree (a sparse
+/// checkout) or is to be taken as unchanged: libgit2 1.5 minds both for files
+/// that are there, and shows absent ones as deleted.
+bool may_be_absent(git_index* index, const char* path);
+
 std::string full_id(const git_oid& id);
 /// At least seven digits, more where needed to be unique.
 std::string short_id(const git_object* object);

@@ -12,13 +12,17 @@ namespace {
 
 struct filtering {
   git_repository* repository;
+  git_index* index;
   config_ptr config;
   std::optional<failure> refused;
 };
 
-/// libgit2 asks for each file before it adds it. < 0 stops.
+/// libgit2 asks for each file before it adds or removes it. > 0 leaves it as it
+/// is, < 0 stops.
 int check_filter(const char* path, const char*, void* payload) {
   auto& with = *static_cast<filtering*>(payload);
+  if (may_be_absent(with.index, path))
+    return 1;
   std::array<const char*, 2> names{"filter", "working-tree-encoding"};
   std::array<const char*, 2> values{};
   if (git_attr_get_many(values.data(), with.repository, 0, path, names.size(),
@@ -104,7 +108,7 @@ result<void> stage(worker_state& state, git_repository* repository,
       if (auto good = check_path(state, repository, index, path); !good)
         return good;
     }
-  filtering with{repository, {}, {}};
+  filtering with{repository, index, {}, {}};
   if (const int rc =
           git_repository_config_snapshot(with.config.put(), repository);
       rc != 0)

@@ -171,6 +171,8 @@ void add_lines(git_status_list* list, git_index* index,
     }
     l.index = index_letter(flags);
     l.worktree = worktree_letter(flags);
+    if (l.worktree == 'D' && may_be_absent(index, l.path.c_str()))
+      l.worktree = ' ';
     if (l.index == 'R' && entry->head_to_index != nullptr)
       l.from = entry->head_to_index->old_file.path;
     const bool untracked = (flags & GIT_STATUS_WT_NEW) != 0;
@@ -206,7 +208,6 @@ result<answer> status(worker_state& state, const json& request) {
     return git_failure("read the index", rc);
   const path_list paths{state, request};
   auto options = options_of(state, request, paths);
-  options.flags |= GIT_STATUS_OPT_NO_REFRESH;
   status_list_ptr list;
   // Files whose time stamps changed but not their contents are hashed each time
   // until the index knows the new stamps. That it could not be written (locked,

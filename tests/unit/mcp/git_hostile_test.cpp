@@ -88,17 +88,16 @@ TEST_CASE("no program that a configuration names runs") {
       + "\n untrackedCache = true\n"
         "[diff]\n external = "
       + evil + "\n algorithm = evil\n[diff \"evil\"]\n textconv = " + evil
-      + "\n command = " + evil + "\n cachetextconv = true\n[merge \"evil\"]\n"
-                                 " driver = "
-      + evil + "\n[gpg]\n program = " + evil
-      + "\n[gpg \"ssh\"]\n program = " + evil
-      + "\n[commit]\n gpgSign = true\n template = " + evil
+      + "\n command = " + evil
+      + "\n cachetextconv = true\n[merge \"evil\"]\n"
+        " driver = "
+      + evil + "\n[gpg]\n program = " + evil + "\n[gpg \"ssh\"]\n program = "
+      + evil + "\n[commit]\n gpgSign = true\n template = " + evil
       + "\n[log]\n showSignature = true\n[credential]\n helper = !" + evil
       + "\n[alias]\n status = !" + evil + "\n diff = !" + evil
       + "\n[uploadpack]\n packObjectsHook = " + evil
-      + "\n[interactive]\n diffFilter = " + evil
-      + "\n[sequence]\n editor = " + evil + "\n[trailer \"x\"]\n command = "
-      + evil + "\n");
+      + "\n[interactive]\n diffFilter = " + evil + "\n[sequence]\n editor = "
+      + evil + "\n[trailer \"x\"]\n command = " + evil + "\n");
   box.write(".gitattributes", "* diff=evil merge=evil\n");
   box.write("a.txt", "changed\n");
   auto got = box.try_everything();
@@ -117,7 +116,7 @@ TEST_CASE("filters do not run, and files that want one are not committed raw") {
   box.write("a.txt", "changed\n");
   auto got = box.try_everything();
   CHECK(got["commit"].is_error);
-  CHECK(has(got["commit"].text, "has the filter 'evil'"));
+  CHECK(has(got["commit"].text, "has the filter \"evil\""));
   CHECK(box.git({"log", "--oneline"}).find('\n')
         == box.git({"log", "--oneline"}).size() - 1);
 }
@@ -126,9 +125,9 @@ TEST_CASE("included files outside give nothing away") {
   git_box box;
   box.config.git_author.clear();
   box.start_repository();
-  test::write_file(box.outside + "/config",
-                   std::string{"[user]\n name = "} + git_box::secret
-                       + "\n email = x@example.org\n");
+  test::write_file(box.outside + "/config", std::string{"[user]\n name = "}
+                                                + git_box::secret
+                                                + "\n email = x@example.org\n");
   box.append_config("[include]\n path = " + box.outside
                     + "/config\n[includeIf \"gitdir:/**\"]\n path = "
                       "../../outside/config\n");
@@ -156,10 +155,9 @@ TEST_CASE("a .git file that names a repository outside is refused") {
   test::write_file(elsewhere + "/s", git_box::secret);
   box.git({"-C", elsewhere, "add", "s"});
   box.git({"-C", elsewhere, "commit", "-qm", git_box::secret});
-  for (const auto& line :
-       {"gitdir: " + elsewhere + "/.git\n",
-        std::string{"gitdir: ../outside/repo/.git\n"},
-        "gitdir: " + box.ws + "/../outside/repo/.git"}) {
+  for (const auto& line : {"gitdir: " + elsewhere + "/.git\n",
+                           std::string{"gitdir: ../outside/repo/.git\n"},
+                           "gitdir: " + box.ws + "/../outside/repo/.git"}) {
     INFO(line);
     box.write(".git", line);
     check_refused(box, ".git leads out of the workspace",
@@ -223,9 +221,9 @@ TEST_CASE("a linked worktree inside the workspace works under Landlock") {
   auto got = box.call("git_status", {{"repository", "tree"}});
   CHECK(got.text == "## tree\n");
   box.write("tree/a.txt", "changed\n");
-  got = box.call("git_commit", {{"message", "in the tree"},
-                                {"all", true},
-                                {"repository", "tree"}});
+  got = box.call(
+      "git_commit",
+      {{"message", "in the tree"}, {"all", true}, {"repository", "tree"}});
   INFO(got.text);
   CHECK_FALSE(got.is_error);
 }
@@ -234,8 +232,8 @@ TEST_CASE("ignore and attribute files that are links to outside tell nothing") {
   git_box box;
   box.start_repository();
   box.write(git_box::secret, "x");
-  for (const auto* name : {".gitignore", ".gitattributes", ".gitmodules",
-                           "dir/.gitignore"}) {
+  for (const auto* name :
+       {".gitignore", ".gitattributes", ".gitmodules", "dir/.gitignore"}) {
     fs::remove(box.ws + "/" + name);
     box.link(box.outside + "/secret.txt", name);
   }
@@ -307,10 +305,12 @@ TEST_CASE("truncated and damaged packs are errors, not crashes") {
   git_box box;
   box.start_repository();
   box.git({"gc", "-q"});
-  for (const auto& entry : fs::directory_iterator{box.ws + "/.git/objects/pack"})
+  for (const auto& entry :
+       fs::directory_iterator{box.ws + "/.git/objects/pack"})
     fs::permissions(entry.path(), fs::perms::owner_all);
   std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator{box.ws + "/.git/objects/pack"})
+  for (const auto& entry :
+       fs::directory_iterator{box.ws + "/.git/objects/pack"})
     files.push_back(entry.path());
   REQUIRE(files.size() >= 2);
   for (const auto& path : files) {
@@ -333,7 +333,7 @@ TEST_CASE("truncated and damaged packs are errors, not crashes") {
 TEST_CASE("objects that claim or unpack to gigabytes do not take them") {
   git_box box;
   box.start_repository();
-  // zlib streams by a tool that is there where git is: 300 MB of zeros as an
+  // zlib streams by a tool that is there where git is: 100 MB of zeros as an
   // object of the right size, and one that claims another.
   const auto make = [&](const std::string& header, const std::string& id) {
     const auto path =
@@ -341,15 +341,15 @@ TEST_CASE("objects that claim or unpack to gigabytes do not take them") {
     fs::create_directories(fs::path{path}.parent_path());
     auto done = test::run(
         {"python3", "-c",
-         "import zlib,sys\nz=zlib.compressobj(9)\nf=open(sys.argv[2],'wb')\n"
+         "import zlib,sys\nz=zlib.compressobj(1)\nf=open(sys.argv[2],'wb')\n"
          "f.write(z.compress(sys.argv[1].encode()+b'\\0'))\n"
-         "for i in range(300):f.write(z.compress(bytes(1000000)))\n"
+         "for i in range(100):f.write(z.compress(bytes(1000000)))\n"
          "f.write(z.flush())",
          header, path});
     return done.exit == 0;
   };
   const std::string id(40, 'a'), other(40, 'b');
-  if (!make("blob 300000000", id) || !make("commit 4000000000", other)) {
+  if (!make("blob 100000000", id) || !make("commit 4000000000", other)) {
     WARN("SKIPPED: no python3 to make zlib bombs");
     return;
   }
@@ -419,27 +419,21 @@ TEST_CASE("huge diffs are cut early and take little memory") {
 TEST_CASE("very deep trees are served or refused, within memory") {
   git_box box;
   box.start_repository();
-  auto tree = box.git({"rev-parse", "HEAD^{tree}"});
-  // 600 levels; git's own limit is 2048.
-  for (int i = 0; i < 600; ++i) {
-    tree.pop_back();
-    tree = box.git({"mktree"}, "040000 tree " + tree + "\td\n");
-  }
-  tree.pop_back();
-  auto commit = box.git({"commit-tree", "-m", "deep", tree});
-  commit.pop_back();
-  box.git({"update-ref", "refs/heads/deep", commit});
+  std::string path;
+  for (int i = 0; i < 600; ++i) // git's own limit is 2048
+    path += "d/";
+  box.git({"fast-import", "--quiet"},
+          "commit refs/heads/deep\ncommitter A <a> 1 +0000\ndata 4\ndeep\n"
+          "M 100644 inline "
+              + path + "f\ndata 2\nx\n");
+  REQUIRE(box.last_exit == 0);
   auto got = box.call("git_diff", {{"range", "HEAD..deep"}});
   box.check_harmless(got);
   CHECK_FALSE(has(got.text, "ended in the middle"));
   got = box.call("git_log", {{"ref", "deep"}});
   CHECK_FALSE(got.is_error);
-  std::string path = "d";
-  for (int i = 0; i < 1500; ++i)
-    path += "/d";
-  fs::path at = box.ws;
   int folder = ::open(box.ws.c_str(), O_PATH | O_DIRECTORY);
-  for (int i = 0; i < 3000; ++i) {
+  for (int i = 0; i < 2500; ++i) {
     ::mkdirat(folder, "d", 0755);
     const int next = ::openat(folder, "d", O_PATH | O_DIRECTORY);
     ::close(folder);
@@ -479,7 +473,9 @@ TEST_CASE("names with newlines, control characters and other bytes are "
   git_box box;
   box.start_repository();
   for (const auto* name : {"new\nline", "esc\x1b[31m", "\xff\xfe", "tab\t",
-                           "back\\slash", " lead", "\x7f", "\xe2\x80\xae" "x"})
+                           "back\\slash", " lead", "\x7f",
+                           "\xe2\x80\xae"
+                           "x"})
     box.write(name, "x\n");
   auto got = box.call("git_status", json::object());
   CHECK_FALSE(got.is_error);
@@ -723,9 +719,8 @@ TEST_CASE("history with hostile authors, dates and messages is shown as text") {
         "tree " + tree + "\nauthor A <a> 1 +0000\ncommitter B <b> 1 +0000\n\n"
             + std::string(2'000'000, 'm'),
         "tree " + tree + "\nauthor A <a> 1 +0000\ncommitter B <b> 1 +0000\n"}) {
-    auto id = box.git({"hash-object", "-t", "commit", "-w", "--literally",
-                       "--stdin"},
-                      text);
+    auto id = box.git(
+        {"hash-object", "-t", "commit", "-w", "--literally", "--stdin"}, text);
     REQUIRE(id.size() == 41);
     box.write(".git/refs/heads/odd", id);
     auto got = box.call("git_log", {{"ref", "odd"}});

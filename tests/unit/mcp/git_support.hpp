@@ -117,8 +117,7 @@ public:
   /// That nothing ran and nothing of the outside is in a result.
   void check_harmless(const mcp::tool_result& got) const {
     CHECK(got.text.find(secret) == std::string::npos);
-    CHECK(got.structured
-              .dump(-1, ' ', false, json::error_handler_t::replace)
+    CHECK(got.structured.dump(-1, ' ', false, json::error_handler_t::replace)
               .find(secret)
           == std::string::npos);
     CHECK_FALSE(std::filesystem::exists(base.path() + "/marker"));
