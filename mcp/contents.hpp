@@ -45,6 +45,9 @@ struct contents {
   std::vector<prompt> prompts;                ///< empty: no such capability
   /// completion/complete, its `values`; empty: no such capability.
   std::function<std::vector<std::string>(const json& params)> complete;
+  /// resources/subscribe is answered (2025-11-25 and before); nothing ever
+  /// changes, so nothing is told.
+  bool subscribable = false;
   std::string instructions;
   std::size_t page = 100; ///< Entries of a page of tools/list, prompts/list.
 };

@@ -41,7 +41,9 @@ json prompt_for(json about, revision r) {
 json capabilities_of(const contents& what, revision r) {
   json out = {{"tools", json::object()}, {"logging", json::object()}};
   if (what.resources != nullptr)
-    out["resources"] = json::object();
+    out["resources"] = what.subscribable && !is_modern(r)
+                           ? json{{"subscribe", true}}
+                           : json::object();
   if (!what.prompts.empty())
     out["prompts"] = json::object();
   if (what.complete != nullptr && r >= revision::r2025_03_26)

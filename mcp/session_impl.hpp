@@ -117,6 +117,7 @@ private:
   void ping(request&& r);
   void discover(request&& r);
   void listen(request&& r);
+  void subscribe(request&& r);
   void set_level(request&& r);
   void list_tools(request&& r);
   void call_tool(request&& r);

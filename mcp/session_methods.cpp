@@ -21,6 +21,8 @@ client_session::methods() {
       {"resources/list", {&s::list_resources, true, true}},
       {"resources/templates/list", {&s::list_templates, true, true}},
       {"resources/read", {&s::read_resource, true, true}},
+      {"resources/subscribe", {&s::subscribe, true, false}},
+      {"resources/unsubscribe", {&s::subscribe, true, false}},
       {"prompts/list", {&s::list_prompts, true, true}},
       {"prompts/get", {&s::get_prompt, true, true}},
       {"completion/complete", {&s::complete, true, true}},
@@ -107,6 +109,13 @@ void client_session::listen(request&& r) {
       to_text({{"_meta",
                 {{"io.modelcontextprotocol/subscriptionId", r.message.id}}},
                {"notifications", json::object()}})));
+}
+
+void client_session::subscribe(request&& r) {
+  if (!server_.what.subscribable)
+    return refuse(r, rpc_code::method_not_found,
+                  "this server has no subscriptions");
+  answer(r, {});
 }
 
 void client_session::set_level(request&& r) {
