@@ -89,7 +89,8 @@ result<std::string> path_of(std::string_view uri) {
   constexpr std::string_view scheme = "file://";
   const auto wrong = [&] {
     return fail(ec::bad_request,
-                quoted(uri.substr(0, 256)) + " is no file:// URI of this host",
+                caged::quoted(uri.substr(0, 256))
+                    + " is no file:// URI of this host",
                 "resources/list shows them");
   };
   if (uri.substr(0, scheme.size()) != scheme)
@@ -272,15 +273,16 @@ public:
       return tl::unexpected(std::move(fd.error()));
     struct stat about {};
     if (::fstat(fd->get(), &about) != 0)
-      return fail_errno(ec::io, "cannot look at " + quoted(*path), errno);
+      return fail_errno(ec::io, "cannot look at " + caged::quoted(*path),
+                        errno);
     if (!S_ISREG(about.st_mode))
-      return fail(ec::bad_request, quoted(*path) + " is no regular file",
+      return fail(ec::bad_request, caged::quoted(*path) + " is no regular file",
                   "resources/list shows files");
     const auto most = std::min<std::uint64_t>(config_.limits.output_bytes,
                                               config_.limits.file_bytes);
     if (static_cast<std::uint64_t>(about.st_size) > most)
       return fail(ec::too_large,
-                  quoted(*path) + " has " + std::to_string(about.st_size)
+                  caged::quoted(*path) + " has " + std::to_string(about.st_size)
                       + " bytes, more than the " + std::to_string(most)
                       + " of a resource",
                   "read a part of it with the tool file_read");
@@ -292,7 +294,7 @@ public:
       if (n < 0 && errno == EINTR)
         continue;
       if (n < 0)
-        return fail_errno(ec::io, "cannot read " + quoted(*path), errno);
+        return fail_errno(ec::io, "cannot read " + caged::quoted(*path), errno);
       if (n == 0)
         break;
       size += static_cast<std::size_t>(n);

@@ -122,7 +122,7 @@ void client_session::handle(incoming&& message,
   if (method == methods().end()
       || !(is_modern(*spoken) ? method->second.modern : method->second.legacy))
     return refuse(r, rpc_code::method_not_found,
-                  "there is no method " + quoted(r.message.method));
+                  "there is no method " + caged::quoted(r.message.method));
   (this->*method->second.run)(std::move(r));
 }
 

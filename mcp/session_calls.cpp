@@ -160,7 +160,7 @@ void client_session::list_resources(request&& r) {
     if (!page)
       return error_response(message.id, rpc_code::invalid_params,
                             page.error().message);
-    std::string members = "" resources ":[";
+    std::string members = "\"resources\":[";
     for (std::size_t i = 0; i < page->items.size(); ++i) {
       if (!has_titles(c.of.spoken))
         page->items[i].erase("title");
@@ -168,7 +168,7 @@ void client_session::list_resources(request&& r) {
     }
     members += ']';
     if (!page->next.empty())
-      members += "," nextCursor ":" + to_text(page->next);
+      members += ",\"nextCursor\":" + to_text(page->next);
     return result_response(message.id, c.of.spoken,
                            members + cache_members(c.of.spoken, 0));
   });
@@ -186,7 +186,7 @@ void client_session::list_templates(request&& r) {
   if (!has_titles(r.spoken))
     for (auto& each : items)
       each.erase("title");
-  answer(r, "" resourceTemplates ":" + to_text(items)
+  answer(r, "\"resourceTemplates\":" + to_text(items)
                 + cache_members(r.spoken, 300'000));
 }
 
@@ -214,7 +214,7 @@ void client_session::read_resource(request&& r) {
                             {{"uri", uri_text}});
     }
     c.big = std::unique_lock{c.session->big_results()};
-    std::string members = "" contents ":[";
+    std::string members = "\"contents\":[";
     for (std::size_t i = 0; i < items->size(); ++i)
       members += (i > 0 ? "," : "") + to_text((*items)[i]);
     items->clear();
