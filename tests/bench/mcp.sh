@@ -35,8 +35,9 @@ lines() { awk -v n="$1" 'BEGIN { for (i = 0; i < n; i++)
 make_files() {
   local i
   mkdir -p "$work/files/many"
-  lines 40 | head -c 1024 >"$work/files/1k.txt"
-  lines 30000 | head -c 1048576 >"$work/files/1m.txt"
+  lines 30000 >"$work/lines"
+  head -c 1024 "$work/lines" >"$work/files/1k.txt"
+  head -c 1048576 "$work/lines" >"$work/files/1m.txt"
   for ((i = 0; i < 1000; i++)); do printf '%d\n' "$i" >"$work/files/many/file-$i.txt"; done
 }
 make_tree() { # 200 folders, 20,000 files, 20 of them are looked for

@@ -80,7 +80,8 @@ async function task(peer, folder) {
   const before = await peer.call('terminal_exec',
                                  { command: 'sh test.sh', timeout: 10 });
   has(textOf(before), ['FAIL: 2 + 3 is -1'], 'terminal_exec: the test fails');
-  has(JSON.stringify(before), ['3'], 'terminal_exec tells the exit code 3');
+  equal(before.structuredContent?.exit_code, 3, 'its exit code is 3');
+  ok(!before.isError, 'a command that fails is no error of the tool', before);
 
   // Read, edit, and what must not go through.
   const source = onDisk('src/add.sh');

@@ -19,7 +19,6 @@ export async function listen(program, mode, workspace, more = []) {
     child.on('error', error => { server.log += error; resolve(); });
     child.on('exit', resolve);
   }).then(() => { server.ended = true; });
-  const where = /listening.*?127\.0\.0\.1:(\d+)|127\.0\.0\.1:(\d+).*listening/;
   server.stop = async () => {
     if (!server.ended) {
       child.kill('SIGTERM');
@@ -29,16 +28,27 @@ export async function listen(program, mode, workspace, more = []) {
     }
     return { code: child.exitCode, signal: child.signalCode };
   };
-  if (!await eventually(() => server.ended || where.test(server.log))
-      || server.ended) {
+  let port;
+  const listens = () => (port = portIn(server.log)) !== undefined;
+  if (!await eventually(() => server.ended || listens()) || server.ended) {
     await server.stop();
     throw new Error(`${program} --mode ${mode} does not listen: ${server.log}`);
   }
-  const found = where.exec(server.log);
-  const port = found[1] ?? found[2];
   server.url = mode === 'ws' ? `ws://127.0.0.1:${port}/`
                              : `http://127.0.0.1:${port}/mcp`;
   return server;
+}
+
+/// Of the line "listening" in a log of one JSON object a line.
+function portIn(log) {
+  for (const line of log.split('\n')) {
+    if (!line.includes('listening'))
+      continue;
+    try {
+      return JSON.parse(line).port;
+    } catch { /* half a line */ }
+  }
+  return undefined;
 }
 
 export function git(folder, ...args) {
