@@ -72,6 +72,9 @@ async function task(peer, folder) {
   has(found.text, ['src/add.sh', 'test.sh'], 'file_search finds by **/*.sh');
   ok(!found.text.includes('README'), 'file_search finds nothing else',
      found.text);
+  const inside = await use('file_search', { content: 'echo \\$\\(\\(' });
+  has(inside.text, ['src/add.sh'], 'file_search finds a line by its content');
+  ok(!inside.text.includes('test.sh'), 'and no other', inside.text);
   const status = await use('git_status', {});
   ok(!/\.sh|README/.test(status.text), 'git_status: nothing changed',
      status.text);
