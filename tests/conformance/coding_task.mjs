@@ -191,6 +191,8 @@ async function atTheSameTime(peer, folder) {
         'the call is cancelled');
   ok(await eventually(() => alive().length === 0),
      'a cancelled command ends with its children', alive());
+  for (const pid of alive())
+    process.kill(Number(pid), 'SIGKILL');
   await peer.call('file_delete', { path: 'pids' });
 }
 

@@ -41,8 +41,8 @@ const wantSession = [
 
 function run(args) {
   return new Promise(resolve => {
-    const child = spawn(process.execPath, [inspector, ...args, '--format',
-                                           'json'],
+    const child = spawn(process.execPath,
+                        [inspector, '--format', 'json', ...args],
                         { stdio: ['ignore', 'pipe', 'pipe'] });
     const clock = setTimeout(() => child.kill('SIGKILL'), 30_000);
     let out = '', err = '';

@@ -50,6 +50,7 @@ work=$(mktemp -d "$installed/run.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cp -r "$here"/*.mjs "$here/lib" "$work/"
 mkdir "$work/tmp" "$work/home"
-# Seconds as a rule; the suite has waits of its own. The whole group ends.
-HOME=$work/home TMPDIR=$work/tmp timeout --kill-after=5 150 \
+# Seconds as a rule, a minute for the inspector, a process for each call. The
+# whole group ends.
+HOME=$work/home TMPDIR=$work/tmp timeout --kill-after=5 400 \
   "$installed/node_modules/.bin/node" "$work/$script" "$server" "$check"
