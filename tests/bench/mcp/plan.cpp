@@ -228,30 +228,36 @@ void round::web() {
     add(name + "_ping", ping.all);
     auto read = ws_load(server, port, clients, words_.read("1k.txt"), much_);
     add(name + "_read_1k", read.all);
-    rows_["connect: " + name].push_back(sample::of_value(ping.connect_ms));
+    rows_["connect: " + name].push_back(
+        sample::of_value(ping.connect_ms * 1e3));
     memory(name, server);
   }
 }
 
 } // namespace
 
-void measure_server(const contender& who, const surroundings& where,
-                    samples& into) {
+std::vector<std::string>
+measure_server(const contender& who, const surroundings& where, samples& into) {
+  std::vector<void (round::*)()> parts{&round::starts, &round::files};
+  if (who.kind != sort::floor)
+    parts.push_back(&round::searches);
+  if (who.kind == sort::caged)
+    parts.insert(parts.end(), {&round::execs, &round::gits, &round::web});
   round now{who, where, into};
-  now.starts();
-  now.files();
-  if (who.kind == sort::floor)
-    return;
-  now.searches();
-  if (who.kind == sort::npm)
-    return;
-  now.execs();
-  now.gits();
-  now.web();
+  std::vector<std::string> failures;
+  for (auto part : parts) {
+    try {
+      (now.*part)();
+    } catch (const std::exception& error) {
+      failures.emplace_back(error.what());
+    }
+  }
+  return failures;
 }
 
 void measure_machine(const surroundings& where, samples& into) {
   const std::pair<const char*, std::vector<std::string>> programs[] = {
+      {"true", {"true"}},
       {"sh -c true", {"sh", "-c", "true"}},
       {"git status", {"git", "status", "--porcelain"}},
       {"git log -n10", {"git", "log", "-n10"}},
@@ -260,7 +266,7 @@ void measure_machine(const surroundings& where, samples& into) {
   };
   for (const auto& [name, argv] : programs) {
     figures all;
-    for (int i = 0; i < (where.quick ? 3 : 15); ++i)
+    for (int i = 0; i < (where.quick ? 3 : 25); ++i)
       all.each_us.push_back(spawn_time(argv, where.repo));
     into["machine"][name].push_back(sample::of(all));
   }

@@ -23,10 +23,12 @@ struct surroundings {
   bool quick = false;
 };
 
-/// One round of everything that `who` can do. Throws std::runtime_error.
-void measure_server(const contender& who, const surroundings& where,
-                    samples& into);
-/// One round of what the machine itself takes for the like.
+/// One round of everything that `who` can do. Returns what failed; the rest is
+/// in `into`.
+std::vector<std::string>
+measure_server(const contender& who, const surroundings& where, samples& into);
+/// One round of what the machine itself takes for the like. Throws
+/// std::runtime_error.
 void measure_machine(const surroundings& where, samples& into);
 
 } // namespace caged::bench
