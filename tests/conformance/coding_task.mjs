@@ -204,9 +204,29 @@ function isAlive(pid) {
   }
 }
 
+/// HTTP before 2026-07-28: the client ends its session, and then it is gone.
+async function endSession(peer) {
+  const session = peer.transport.sessionId;
+  if (!ok(session, 'the server gave the session an id'))
+    return;
+  await within(5000, 'DELETE', peer.transport.terminateSession());
+  const after = await fetch(peer.server.url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', 'mcp-session-id': session,
+               accept: 'application/json, text/event-stream',
+               'mcp-protocol-version': revision },
+    body: '{"jsonrpc":"2.0","id":1,"method":"tools/list"}',
+    signal: AbortSignal.timeout(5000),
+  });
+  await after.text();
+  equal(after.status, 404, 'a request of an ended session is answered by 404');
+}
+
 async function finish(peer) {
   if (!peer)
     return;
+  if (mode === 'http' && kind !== 'new')
+    await endSession(peer);
   const said = await within(15_000, 'close', peer.close());
   if (peer.server)
     ok(said.code === 0 && said.signal === null,
