@@ -3,6 +3,8 @@
 # the same run, block by block in turn, on the same machine. Starts nodes of its
 # own and removes them. Called by ops/bench, which says what the settings are;
 # the table goes to stdout and to $CAGED_BENCH_OUT/one_host.md.
+#
+# builds: caged caged-node caged-agent bench_client
 # shellcheck source-path=SCRIPTDIR
 set -Eeuo pipefail
 export LC_ALL=C
