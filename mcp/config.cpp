@@ -297,7 +297,7 @@ result<command> read_config(std::vector<std::string> args) {
     const auto name = std::string{"--"} + row.flag;
     auto* option =
         row.is_switch
-            ? app.add_flag(name + "{true}", values[i], row.about)
+            ? app.add_flag(name, values[i], row.about)
             : app.add_option(name, values[i],
                              std::string{row.about} + ": " + row.form);
     option->envname(row.variable)->take_last();

@@ -1,6 +1,10 @@
 #include "mcp/json_rpc.hpp"
 
+#include <cmath>
 #include <optional>
+#include <utility>
+
+#include <boost/json/basic_parser_impl.hpp>
 
 namespace caged::mcp {
 
@@ -9,53 +13,85 @@ namespace {
 constexpr std::size_t id_bytes_max = 4096;
 
 /// Builds the value while it is read, so that a text that goes beyond a bound
-/// is given up there and never stands in memory as a whole.
+/// is given up there and never stands in memory as a whole. The parser is
+/// Boost.JSON's: it hands out the text's own bytes, while nlohmann's keeps two
+/// copies of a string that it reads (of 24 MiB here).
 class bounded_reader {
 public:
   explicit bounded_reader(const parse_bounds& bounds) : bounds_{bounds} {}
 
   json root;
   std::string wrong; ///< Which bound; empty: none.
-  std::size_t broken_at = 0;
 
-  // What nlohmann::json::sax_parse calls. False ends it.
-  bool null() { return place(nullptr) != nullptr; }
-  bool boolean(bool value) { return place(value) != nullptr; }
-  bool number_integer(json::number_integer_t value) {
-    return place(value) != nullptr;
+  // What boost::json::basic_parser asks for and calls. False ends it.
+  using error_code = boost::json::error_code;
+  using string_view = boost::json::string_view;
+  static constexpr auto max_object_size = static_cast<std::size_t>(-1);
+  static constexpr auto max_array_size = static_cast<std::size_t>(-1);
+  static constexpr auto max_key_size = static_cast<std::size_t>(-1);
+  static constexpr auto max_string_size = static_cast<std::size_t>(-1);
+
+  bool on_document_begin(error_code&) { return true; }
+  bool on_document_end(error_code&) { return true; }
+  bool on_object_begin(error_code& ec) { return enter(json::object(), ec); }
+  bool on_object_end(std::size_t, error_code&) { return leave(); }
+  bool on_array_begin(error_code& ec) { return enter(json::array(), ec); }
+  bool on_array_end(std::size_t, error_code&) { return leave(); }
+  bool on_key_part(string_view part, std::size_t, error_code&) {
+    return keep(part);
   }
-  bool number_unsigned(json::number_unsigned_t value) {
-    return place(value) != nullptr;
-  }
-  bool number_float(json::number_float_t value, const std::string&) {
-    return place(value) != nullptr;
-  }
-  // The reader's own buffer: it starts anew with every token.
-  bool string(std::string& value) { return place(std::move(value)) != nullptr; }
-  bool binary(json::binary_t&) { return false; }
-  bool start_object(std::size_t) { return enter(json::object()); }
-  bool end_object() { return leave(); }
-  bool start_array(std::size_t) { return enter(json::array()); }
-  bool end_array() { return leave(); }
-  bool key(std::string& name) {
+  bool on_key(string_view part, std::size_t, error_code& ec) {
+    keep(part);
     auto& members = open_.back()->get_ref<json::object_t&>();
-    auto [at, fresh] = members.emplace(std::move(name), nullptr);
+    auto [at, fresh] =
+        members.emplace(std::exchange(text_, std::string{}), nullptr);
     slot_ = &at->second;
     // Two readers may choose different ones, so neither is believed.
-    if (!fresh)
-      wrong = "a member stands twice in one object";
-    return fresh;
+    return fresh || refuse("a member stands twice in one object", ec);
   }
-  bool parse_error(std::size_t at, const std::string&, const json::exception&) {
-    broken_at = at;
+  bool on_string_part(string_view part, std::size_t, error_code&) {
+    return keep(part);
+  }
+  bool on_string(string_view part, std::size_t, error_code& ec) {
+    keep(part);
+    return place(std::exchange(text_, std::string{}), ec) != nullptr;
+  }
+  bool on_number_part(string_view, error_code&) { return true; }
+  bool on_int64(std::int64_t value, string_view, error_code& ec) {
+    return place(value, ec) != nullptr;
+  }
+  bool on_uint64(std::uint64_t value, string_view, error_code& ec) {
+    return place(value, ec) != nullptr;
+  }
+  bool on_double(double value, string_view, error_code& ec) {
+    if (std::isfinite(value))
+      return place(value, ec) != nullptr;
+    ec = boost::json::error::exponent_overflow;
+    return false;
+  }
+  bool on_bool(bool value, error_code& ec) {
+    return place(value, ec) != nullptr;
+  }
+  bool on_null(error_code& ec) { return place(nullptr, ec) != nullptr; }
+  bool on_comment_part(string_view, error_code&) { return false; }
+  bool on_comment(string_view, error_code&) { return false; }
+
+private:
+  bool keep(string_view part) {
+    text_.append(part.data(), part.size());
+    return true;
+  }
+
+  bool refuse(std::string why, error_code& ec) {
+    wrong = std::move(why);
+    ec = boost::json::error::too_deep; // any: `wrong` says more
     return false;
   }
 
-private:
   template <class Value>
-  json* place(Value&& value) {
+  json* place(Value&& value, error_code& ec) {
     if (++values_ > bounds_.values) {
-      wrong = "more than " + std::to_string(bounds_.values) + " values";
+      refuse("more than " + std::to_string(bounds_.values) + " values", ec);
       return nullptr;
     }
     if (open_.empty()) {
@@ -72,12 +108,10 @@ private:
     return slot_;
   }
 
-  bool enter(json empty) {
-    if (open_.size() >= bounds_.depth) {
-      wrong = "nested deeper than " + std::to_string(bounds_.depth);
-      return false;
-    }
-    auto* at = place(std::move(empty));
+  bool enter(json empty, error_code& ec) {
+    if (open_.size() >= bounds_.depth)
+      return refuse("nested deeper than " + std::to_string(bounds_.depth), ec);
+    auto* at = place(std::move(empty), ec);
     if (at != nullptr)
       open_.push_back(at);
     return at != nullptr;
@@ -89,6 +123,7 @@ private:
   }
 
   const parse_bounds& bounds_;
+  std::string text_;        // of a string or key that has come in part
   std::vector<json*> open_; // from the root to where values go
   json* slot_ = nullptr;    // the member whose value comes next
   std::size_t values_ = 0;
@@ -176,15 +211,19 @@ std::string error_response(const json& id, int code, std::string_view message,
 
 tl::expected<incoming_text, std::string>
 parse_text(std::string_view text, const parse_bounds& bounds) {
-  bounded_reader reader{bounds};
-  if (!json::sax_parse(text.data(), text.data() + text.size(), &reader)) {
+  boost::json::parse_options options;
+  options.max_depth = bounds.depth + 2; // the reader's own bound comes first
+  boost::json::basic_parser<bounded_reader> parser{options, bounds};
+  auto& reader = parser.handler();
+  boost::json::error_code wrong;
+  const auto read = parser.write_some(false, text.data(), text.size(), wrong);
+  if (wrong || read < text.size()) {
     if (!reader.wrong.empty())
       return tl::unexpected(error_response(
           legible_id(reader.root), rpc_code::invalid_request, reader.wrong));
-    return tl::unexpected(
-        error_response(nullptr, rpc_code::parse_error,
-                       "not JSON (RFC 8259, UTF-8): wrong at byte "
-                           + std::to_string(reader.broken_at)));
+    return tl::unexpected(error_response(
+        nullptr, rpc_code::parse_error,
+        "not JSON (RFC 8259, UTF-8): wrong at byte " + std::to_string(read)));
   }
   incoming_text out;
   auto& root = reader.root;

@@ -2,6 +2,7 @@
 
 #include <malloc.h>
 
+#include "mcp/git/worker.hpp"
 #include "mcp/log.hpp"
 #include "mcp/session.hpp"
 
@@ -9,6 +10,9 @@
 // agents, over stdio, WebSocket or Streamable HTTP.
 int main(int argc, char** argv) {
   using namespace caged::mcp;
+  // The same program is the confined process that git tools run in.
+  if (auto code = maybe_run_worker(argc, argv))
+    return *code;
   auto asked = read_config({argv + 1, argv + argc});
   if (!asked) {
     std::fprintf(stderr, "caged-mcp-server: %s\n",

@@ -34,9 +34,10 @@ public:
   int ends() const { return finished_; }
   /// The answer to this request; null while there is none.
   json answer(const json& id) const {
-    for (const auto& each : all())
-      if (each.is_object() && each.value("id", json{}) == id
-          && !each.contains("method"))
+    std::lock_guard lock{mutex_};
+    for (const auto& each : all_)
+      if (each.is_object() && !each.contains("method") && each.contains("id")
+          && each["id"] == id)
         return each;
     return nullptr;
   }
@@ -84,7 +85,7 @@ public:
   }
   /// A request and its whole answer.
   json ask(const std::string& method, const json& params = json::object()) {
-    const json id = ++last_;
+    const json id = "ask " + std::to_string(++last_);
     request(id, method, params);
     INFO(method << " " << params.dump());
     REQUIRE(eventually(10s, [&] { return !out->answer(id).is_null(); }));
@@ -120,7 +121,7 @@ public:
   std::shared_ptr<mcp::session> session;
 
 private:
-  int last_ = 1000;
+  int last_ = 0;
 };
 
 /// params of 2026-07-28.

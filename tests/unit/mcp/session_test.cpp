@@ -167,7 +167,8 @@ TEST_CASE("blocks that a revision does not know are left out") {
     client c{*f.here};
     c.initialize(revision);
     std::vector<std::string> out;
-    for (const auto& each : c.call("blocks")["content"])
+    const auto got = c.call("blocks");
+    for (const auto& each : got["content"])
       out.push_back(each["type"]);
     return out;
   };

@@ -295,10 +295,12 @@ TEST_CASE("the program refuses a bad flag with exit 2 and one sentence") {
 TEST_CASE(
     "the log of the program is JSON on stderr, stdout has messages only") {
   temp_dir dir;
+  process_options options;
+  options.in =
+      ping + "\nrubbish\n" + R"({"jsonrpc":"2.0","id":2,"method":"x"})";
   auto got = run({bin_dir() + "/caged-mcp-server", "--workspace", dir.path(),
                   "--log-level", "debug"},
-                 {.in = ping + "\nrubbish\n"
-                        + R"({"jsonrpc":"2.0","id":2,"method":"x"})"});
+                 options);
   CHECK(got.exit == 0);
   const auto lines = [](const std::string& text) {
     std::vector<json> out;
