@@ -44,9 +44,10 @@ const json* arguments::find(std::string_view name) const {
 
 void arguments::refuse(std::string_view name, std::string accepted) const {
   if (!wrong_)
-    wrong_ = failure{
-        ec::bad_request, "argument " + quoted(name) + " must be " + accepted,
-        "call the tool again with " + std::string{name} + " corrected"};
+    wrong_ =
+        failure{ec::bad_request,
+                "argument " + caged::quoted(name) + " must be " + accepted,
+                "call the tool again with " + std::string{name} + " corrected"};
 }
 
 bool arguments::has(std::string_view name) const {
@@ -68,9 +69,9 @@ arguments::optional_text(std::string_view name) const {
 std::string arguments::text(std::string_view name) const {
   auto value = optional_text(name);
   if (!value && !wrong_)
-    wrong_ =
-        failure{ec::bad_request, "argument " + quoted(name) + " is missing",
-                "call the tool again with " + std::string{name}};
+    wrong_ = failure{ec::bad_request,
+                     "argument " + caged::quoted(name) + " is missing",
+                     "call the tool again with " + std::string{name}};
   return std::move(value).value_or(std::string{});
 }
 
@@ -192,7 +193,7 @@ std::string arguments::choice(std::string_view name,
   std::string all;
   for (const auto& each : choices)
     all += (all.empty() ? "" : ", ") + each;
-  refuse(name, "one of " + all + ", not " + quoted(*value));
+  refuse(name, "one of " + all + ", not " + caged::quoted(*value));
   return fallback;
 }
 
@@ -213,13 +214,14 @@ result<void> arguments::done() const {
     return tl::unexpected(*wrong_);
   for (const auto& [key, value] : object_.items()) {
     if (std::find(known_.begin(), known_.end(), key) == known_.end())
-      return fail(ec::bad_request, "there is no argument " + quoted(key),
+      return fail(ec::bad_request, "there is no argument " + caged::quoted(key),
                   known_.empty()
                       ? "this tool takes none"
                       : "did you mean " + nearest(key, known_) + "?");
     // "content" may hold any text that JSON can carry.
     if (key != "content" && has_nul(value))
-      return fail(ec::bad_request, "argument " + quoted(key) + " holds a NUL",
+      return fail(ec::bad_request,
+                  "argument " + caged::quoted(key) + " holds a NUL",
                   "leave it out: paths and commands cannot have one");
   }
   return {};

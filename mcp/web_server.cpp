@@ -1,5 +1,10 @@
 #include "mcp/web_server.hpp"
 
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <vector>
+
 #include <boost/asio/basic_socket_acceptor.hpp>
 #include <boost/asio/basic_waitable_timer.hpp>
 #include <boost/asio/post.hpp>

@@ -1,3 +1,4 @@
+#include <functional>
 #include <optional>
 
 #include <boost/asio/buffer.hpp>
@@ -70,17 +71,17 @@ public:
     return write_some(from);
   }
   template <class Buffers, class Handler>
-  auto async_read_some(const Buffers& to, Handler&& handler) {
-    return socket_.async_read_some(to, std::forward<Handler>(handler));
+  void async_read_some(const Buffers& to, Handler&& handler) {
+    socket_.async_read_some(to, std::forward<Handler>(handler));
   }
   /// Completes when the socket takes bytes again: a peer that sends pings and
   /// reads nothing stops us from reading, too.
   template <class Buffers, class Handler>
-  auto async_write_some(const Buffers& from, Handler&& handler) {
+  void async_write_some(const Buffers& from, Handler&& handler) {
     const auto size = write_some(from);
     if (wants_flush)
       wants_flush();
-    return net::async_compose<Handler, void(error_code, std::size_t)>(
+    net::async_compose<Handler, void(error_code, std::size_t)>(
         [this, size, waited = false](auto& self, error_code why = {}) mutable {
           if (!waited) {
             waited = true;
@@ -96,7 +97,8 @@ private:
   tcp_socket socket_;
 };
 
-void teardown(beast::role_type role, gather_stream& stream, error_code& why) {
+[[maybe_unused]] void teardown(beast::role_type role, gather_stream& stream,
+                               error_code& why) {
   websocket::teardown(role, stream.next_layer(), why);
 }
 

@@ -10,7 +10,7 @@
 
 #include "mcp/session.hpp"
 #include "mcp/web_server.hpp"
-#include "support/process.hpp"
+#include "tests/support/process.hpp"
 
 /// A session that does what its requests say, for tests of transports.
 namespace caged::test {
@@ -193,8 +193,8 @@ public:
 };
 
 /// One request.
-inline std::string call(int id, std::string_view method,
-                        const mcp::json& params = mcp::json::object()) {
+inline std::string rpc(int id, std::string_view method,
+                       const mcp::json& params = mcp::json::object()) {
   return mcp::json{
       {"jsonrpc", "2.0"}, {"id", id}, {"method", method}, {"params", params}}
       .dump();

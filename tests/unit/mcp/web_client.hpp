@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "support/process.hpp"
+#include "tests/support/process.hpp"
 
 /// A client of HTTP and WebSocket on a bare socket, so that it can also say
 /// what no library would let it say. Throws when what it waits for does not

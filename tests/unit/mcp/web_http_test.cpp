@@ -25,7 +25,7 @@ std::string begin(const fake_server& server,
                   std::string_view revision = "2025-11-25") {
   web_client client{server.port()};
   auto answer = client.post(
-      call(0, "initialize", {{"protocolVersion", std::string{revision}}}));
+      rpc(0, "initialize", {{"protocolVersion", std::string{revision}}}));
   if (answer.status != 200)
     throw std::runtime_error("no session: " + answer.body);
   return answer.header("mcp-session-id");
@@ -51,7 +51,7 @@ std::string modern_call(int id, const std::string& method,
   params["_meta"] = {
       {"io.modelcontextprotocol/protocolVersion", version},
       {"io.modelcontextprotocol/clientCapabilities", json::object()}};
-  return call(id, method, params);
+  return rpc(id, method, params);
 }
 
 int code_of(const http_response& answer) {
@@ -81,7 +81,7 @@ TEST_CASE("a session begins with initialize and ends with DELETE",
   REQUIRE(id.size() >= 32);
   CHECK(begin(server) != id);
   web_client client{server.port()};
-  const auto pong = client.post(call(1, "ping"), in(id));
+  const auto pong = client.post(rpc(1, "ping"), in(id));
   CHECK(pong.status == 200);
   CHECK(pong.headers.at("content-type") == "application/json");
   CHECK(json::parse(pong.body)["id"] == 1);
@@ -94,7 +94,7 @@ TEST_CASE("a session begins with initialize and ends with DELETE",
         == 202);
   CHECK(client.ask("DELETE", in(id)).status == 204);
   CHECK(server.world.closed == 1);
-  CHECK(client.post(call(2, "ping"), in(id)).status == 404);
+  CHECK(client.post(rpc(2, "ping"), in(id)).status == 404);
   CHECK(client.ask("DELETE", in(id)).status == 404);
   CHECK(client.ask("GET", in(id)).status == 404);
 }
@@ -103,14 +103,14 @@ TEST_CASE("a request without its session is refused", "[mcp][web]") {
   http_server server;
   const auto id = begin(server);
   web_client client{server.port()};
-  CHECK(client.post(call(1, "ping")).status == 400);
+  CHECK(client.post(rpc(1, "ping")).status == 400);
   CHECK(client.ask("GET").status == 400);
   CHECK(client.ask("DELETE").status == 400);
-  CHECK(client.post(call(1, "ping"), in("x")).status == 404);
-  CHECK(client.post(call(1, "ping"), in(id + " ")).status == 200);
-  CHECK(client.post(call(1, "ping"), in(id + "0")).status == 404);
+  CHECK(client.post(rpc(1, "ping"), in("x")).status == 404);
+  CHECK(client.post(rpc(1, "ping"), in(id + " ")).status == 200);
+  CHECK(client.post(rpc(1, "ping"), in(id + "0")).status == 404);
   CHECK(client
-            .post(call(1, "initialize", {{"protocolVersion", "2025-11-25"}}),
+            .post(rpc(1, "initialize", {{"protocolVersion", "2025-11-25"}}),
                   in("00000000-0000-0000-0000-000000000000"))
             .status
         == 404);
@@ -120,7 +120,7 @@ TEST_CASE("a request without its session is refused", "[mcp][web]") {
 TEST_CASE("a refused initialize leaves no session", "[mcp][web]") {
   http_server server;
   web_client client{server.port()};
-  auto answer = client.post(call(1, "initialize"));
+  auto answer = client.post(rpc(1, "initialize"));
   CHECK(answer.header("mcp-session-id").empty());
   CHECK(eventually(soon, [&] { return server.world.closed == 1; }));
 }
@@ -130,7 +130,7 @@ TEST_CASE("heads that the transport does not take are refused", "[mcp][web]") {
   config.token = "secret";
   http_server server{config};
   const auto status = [&](std::string_view method, fields extra,
-                          std::string_view body = call(1, "ping")) {
+                          std::string_view body = rpc(1, "ping")) {
     web_client client{server.port()};
     extra.emplace("Authorization", "Bearer secret");
     return client.ask(method, extra, method == "POST" ? body : "").status;
@@ -170,7 +170,7 @@ TEST_CASE("a refusal tells what to do", "[mcp][web]") {
   config.token = "secret";
   http_server server{config};
   web_client client{server.port()};
-  const auto answer = client.post(call(1, "ping"));
+  const auto answer = client.post(rpc(1, "ping"));
   CHECK(answer.status == 401);
   CHECK(answer.headers.at("www-authenticate") == "Bearer");
   const auto body = json::parse(answer.body);
@@ -233,10 +233,10 @@ TEST_CASE("a body that is no message is refused with a JSON-RPC error",
   CHECK(client.post("7", in(id)).status == 400);
   // A batch, of which the session thinks nothing.
   answer =
-      client.post("[" + call(1, "ping") + "," + call(2, "ping") + "]", in(id));
+      client.post("[" + rpc(1, "ping") + "," + rpc(2, "ping") + "]", in(id));
   CHECK(answer.status == 400);
   CHECK(code_of(answer) == rpc_code::invalid_request);
-  CHECK(client.post(call(3, "ping"), in(id)).status == 200);
+  CHECK(client.post(rpc(3, "ping"), in(id)).status == 200);
 }
 
 TEST_CASE("a revision that nobody speaks is refused", "[mcp][web]") {
@@ -245,12 +245,12 @@ TEST_CASE("a revision that nobody speaks is refused", "[mcp][web]") {
   web_client client{server.port()};
   for (const auto* bad : {"1999-01-01", "2099-01-01", "nonsense"}) {
     const fields version{{"MCP-Protocol-Version", bad}};
-    CHECK(client.post(call(1, "ping"), version).status == 400);
-    CHECK(client.post(call(1, "ping"), in(id, version)).status == 400);
+    CHECK(client.post(rpc(1, "ping"), version).status == 400);
+    CHECK(client.post(rpc(1, "ping"), in(id, version)).status == 400);
     CHECK(client.ask("GET", in(id, version)).status == 400);
   }
   for (const auto* good : {"2025-03-26", "2025-06-18", "2025-11-25"})
-    CHECK(client.post(call(1, "ping"), in(id, {{"MCP-Protocol-Version", good}}))
+    CHECK(client.post(rpc(1, "ping"), in(id, {{"MCP-Protocol-Version", good}}))
               .status
           == 200);
 }
@@ -279,7 +279,7 @@ TEST_CASE("a slow answer comes as events with ids", "[mcp][web]") {
   const auto id = begin(server);
   web_client client{server.port()};
   client.send(
-      web_client::request("POST", in(id), call(1, "hold", {{"count", 2}})));
+      web_client::request("POST", in(id), rpc(1, "hold", {{"count", 2}})));
   auto head = client.head();
   CHECK(head.status == 200);
   CHECK(head.header("content-type") == "text/event-stream");
@@ -297,14 +297,14 @@ TEST_CASE("a slow answer comes as events with ids", "[mcp][web]") {
   CHECK(line(last, "id: ").ends_with("-3"));
   CHECK_FALSE(client.event()); // the end of the stream
   // The connection serves on.
-  CHECK(client.post(call(2, "ping"), in(id)).status == 200);
+  CHECK(client.post(rpc(2, "ping"), in(id)).status == 200);
 }
 
 TEST_CASE("an older client gets no event without a message", "[mcp][web]") {
   http_server server;
   const auto id = begin(server, "2025-06-18");
   web_client client{server.port()};
-  client.send(web_client::request("POST", in(id), call(1, "hold")));
+  client.send(web_client::request("POST", in(id), rpc(1, "hold")));
   client.head();
   server.world.release();
   CHECK(json::parse(line(client.event().value(), "data: "))["id"] == 1);
@@ -316,7 +316,7 @@ TEST_CASE("an answer that comes soon is plain JSON", "[mcp][web]") {
   http_server server{{}, times};
   const auto id = begin(server);
   web_client client{server.port()};
-  client.send(web_client::request("POST", in(id), call(1, "hold")));
+  client.send(web_client::request("POST", in(id), rpc(1, "hold")));
   REQUIRE(eventually(soon, [&] { return server.world.waiting() == 1; }));
   server.world.release();
   auto answer = client.response();
@@ -331,14 +331,14 @@ TEST_CASE("a client that takes one kind alone gets that", "[mcp][web]") {
   client.send(web_client::request("POST",
                                   in(id, {{"Accept", "*/*;q=0, "
                                                      "application/json"}}),
-                                  call(1, "hold", {{"count", 3}})));
+                                  rpc(1, "hold", {{"count", 3}})));
   REQUIRE(eventually(soon, [&] { return server.world.waiting() == 1; }));
   server.world.release();
   auto answer = client.response();
   CHECK(answer.header("content-type") == "application/json");
   CHECK(json::parse(answer.body)["id"] == 1);
   answer =
-      client.post(call(2, "ping"), in(id, {{"Accept", "text/event-stream"}}));
+      client.post(rpc(2, "ping"), in(id, {{"Accept", "text/event-stream"}}));
   CHECK(answer.header("content-type") == "text/event-stream");
   CHECK(answer.body.find("\"id\":2") != std::string::npos);
 }
@@ -350,7 +350,7 @@ TEST_CASE("a lost stream is resumed where it was", "[mcp][web]") {
   {
     web_client client{server.port()};
     client.send(
-        web_client::request("POST", in(id), call(1, "hold", {{"count", 3}})));
+        web_client::request("POST", in(id), rpc(1, "hold", {{"count", 3}})));
     client.head();
     client.event();
     seen = line(client.event().value(), "id: ");
@@ -378,8 +378,7 @@ TEST_CASE("a resumed stream goes on while it runs, on the new connection alone",
   http_server server;
   const auto id = begin(server);
   web_client old{server.port()};
-  old.send(
-      web_client::request("POST", in(id), call(1, "hold", {{"count", 2}})));
+  old.send(web_client::request("POST", in(id), rpc(1, "hold", {{"count", 2}})));
   old.head();
   const auto first = line(old.event().value(), "id: ");
   web_client fresh{server.port()};
@@ -398,7 +397,7 @@ TEST_CASE("a resumption that would lose messages is refused", "[mcp][web]") {
   {
     web_client client{server.port()};
     client.send(web_client::request(
-        "POST", in(id), call(1, "flood", {{"size", 100'000}, {"count", 50}})));
+        "POST", in(id), rpc(1, "flood", {{"size", 100'000}, {"count", 50}})));
     client.response();
   }
   web_client client{server.port()};
@@ -505,7 +504,7 @@ TEST_CASE("2026-07-28 refuses headers that disagree with the body",
   CHECK(code(modern("ping"), modern_call(5, "ping", json::object(), "v999"))
         == -32020);
   // Nothing in the body to compare with.
-  CHECK(code(modern("ping"), call(5, "ping")) == rpc_code::invalid_params);
+  CHECK(code(modern("ping"), rpc(5, "ping")) == rpc_code::invalid_params);
 }
 
 TEST_CASE("2026-07-28 gives errors a status", "[mcp][web]") {
@@ -520,7 +519,7 @@ TEST_CASE("2026-07-28 gives errors a status", "[mcp][web]") {
   CHECK(status(-32022) == 400);
   CHECK(status(-32603) == 200);
   const auto id = begin(server);
-  CHECK(client.post(call(1, "fail", {{"code", -32601}}), in(id)).status == 200);
+  CHECK(client.post(rpc(1, "fail", {{"code", -32601}}), in(id)).status == 200);
 }
 
 TEST_CASE("2026-07-28 takes one request alone", "[mcp][web]") {
@@ -560,9 +559,9 @@ TEST_CASE("requests that come together are answered in order", "[mcp][web]") {
   web_client client{server.port()};
   std::string all;
   for (int i = 0; i < 20; ++i)
-    all += web_client::request("POST", in(id), call(i, "ping"));
+    all += web_client::request("POST", in(id), rpc(i, "ping"));
   // One that takes its time in front of others.
-  client.send(web_client::request("POST", in(id), call(99, "hold")) + all);
+  client.send(web_client::request("POST", in(id), rpc(99, "hold")) + all);
   REQUIRE(eventually(soon, [&] { return server.world.waiting() == 1; }));
   server.world.release();
   CHECK(client.response().status == 200);
@@ -573,7 +572,7 @@ TEST_CASE("requests that come together are answered in order", "[mcp][web]") {
 TEST_CASE("bodies come in any form of HTTP", "[mcp][web]") {
   http_server server;
   const auto id = begin(server);
-  const auto body = call(4, "ping");
+  const auto body = rpc(4, "ping");
   const auto head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: "
                     "application/json\r\nMcp-Session-Id: "
                     + id + "\r\n";
@@ -642,11 +641,11 @@ TEST_CASE("requests that do not come are not waited for", "[mcp][web]") {
             "application/json\r\nContent-Length: 100\r\n\r\n{");
   CHECK(body.closed());
   web_client idle{server.port()};
-  CHECK(idle.post(call(1, "ping"), in(id)).status == 200);
+  CHECK(idle.post(rpc(1, "ping"), in(id)).status == 200);
   CHECK(idle.closed());
   web_client trickle{server.port()};
   std::size_t sent = 0;
-  const auto head = web_client::request("POST", in(id), call(1, "ping"));
+  const auto head = web_client::request("POST", in(id), rpc(1, "ping"));
   CHECK(eventually(soon, [&] {
     return !trickle.send(head.substr(sent++ % head.size(), 1))
            || trickle.closed(20ms);
@@ -662,7 +661,7 @@ TEST_CASE("a stream whose reader stops is closed and kept for later",
   const auto id = begin(server);
   web_client slow{server.port(), 4096};
   slow.send(web_client::request(
-      "POST", in(id), call(1, "flood", {{"size", 100'000}, {"count", 300}})));
+      "POST", in(id), rpc(1, "flood", {{"size", 100'000}, {"count", 300}})));
   // The call ends all the same: what is sent meanwhile is bounded.
   CHECK(eventually(soon, [&] { return server.world.sent == 300; }));
   CHECK(server.world.gone == 0);
@@ -685,7 +684,7 @@ TEST_CASE("sessions are bounded and expire", "[mcp][web]") {
   {
     web_client client{server.port()};
     const auto answer =
-        client.post(call(0, "initialize", {{"protocolVersion", "2025-11-25"}}));
+        client.post(rpc(0, "initialize", {{"protocolVersion", "2025-11-25"}}));
     CHECK(answer.status == 503);
     CHECK(answer.headers.contains("retry-after"));
   }
@@ -695,8 +694,8 @@ TEST_CASE("sessions are bounded and expire", "[mcp][web]") {
   CHECK(stream.head().status == 200);
   CHECK(eventually(soon, [&] { return server.world.closed == 2; }));
   web_client client{server.port()};
-  CHECK(client.post(call(1, "ping"), in(ids[1])).status == 404);
-  CHECK(client.post(call(1, "ping"), in(ids[0])).status == 200);
+  CHECK(client.post(rpc(1, "ping"), in(ids[1])).status == 404);
+  CHECK(client.post(rpc(1, "ping"), in(ids[0])).status == 200);
 }
 
 TEST_CASE("connections of HTTP beyond the limit are told so", "[mcp][web]") {
@@ -719,7 +718,7 @@ TEST_CASE("a server of HTTP that stops ends streams after their calls",
   events.send(web_client::request("GET", in(id)));
   events.head();
   events.event();
-  busy.send(web_client::request("POST", in(id), call(1, "hold")));
+  busy.send(web_client::request("POST", in(id), rpc(1, "hold")));
   busy.head();
   busy.event();
   server.server->stop();

@@ -210,7 +210,9 @@ TEST_CASE("header values are decoded as the revision says", "[mcp][web]") {
   CHECK(decode_header("=?base64?bGluZTEKbGluZTI=?=") == "line1\nline2");
   CHECK(decode_header("=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?=")
         == "=?base64?literal?=");
-  CHECK(decode_header("=?base64??=") == "");
+  CHECK(decode_header("=?base64?"
+                      "?=")
+        == "");
   CHECK(decode_header("=?BASE64?eA==?=") == "=?BASE64?eA==?=");
   CHECK_FALSE(decode_header("=?base64?!!!?="));
   CHECK_FALSE(decode_header("a\x01z"));

@@ -42,7 +42,7 @@ std::size_t push(web_client& to, const std::string& bytes, std::size_t most) {
 
 bool serves(const fake_server& server) {
   ws_client fresh{server};
-  return json::parse(fresh.exchange(call(7, "ping")))["id"] == 7;
+  return json::parse(fresh.exchange(rpc(7, "ping")))["id"] == 7;
 }
 
 } // namespace
@@ -56,7 +56,7 @@ TEST_CASE("a WebSocket speaks the subprotocol mcp", "[mcp][web]") {
   // RFC 6455, 1.3, the example's key.
   CHECK(answer.headers.at("sec-websocket-accept")
         == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-  CHECK(json::parse(client.exchange(call(1, "ping")))["id"] == 1);
+  CHECK(json::parse(client.exchange(rpc(1, "ping")))["id"] == 1);
 }
 
 TEST_CASE("a WebSocket without a subprotocol is served, with another it is not",
@@ -139,7 +139,7 @@ TEST_CASE("text that is no message is answered and the next one is served",
   CHECK(bad["id"].is_null());
   CHECK(json::parse(client.exchange("[]")).contains("error"));
   CHECK(json::parse(client.exchange("")).contains("error"));
-  CHECK(json::parse(client.exchange(call(2, "ping")))["id"] == 2);
+  CHECK(json::parse(client.exchange(rpc(2, "ping")))["id"] == 2);
 }
 
 TEST_CASE("wrong frames close a WebSocket with their code", "[mcp][web]") {
@@ -180,7 +180,7 @@ TEST_CASE("a message in many frames with pings between is one message",
           "[mcp][web]") {
   ws_server server;
   ws_client client{server};
-  const auto text = call(3, "ping");
+  const auto text = rpc(3, "ping");
   std::string bytes;
   for (std::size_t i = 0; i < text.size(); ++i) {
     bytes += web_client::frame(i == 0 ? 1 : 0, text.substr(i, 1),
@@ -200,7 +200,7 @@ TEST_CASE("many messages at once are answered in order", "[mcp][web]") {
   ws_client client{server};
   std::string bytes;
   for (int i = 0; i < 2'000; ++i)
-    bytes += web_client::frame(1, call(i, "ping"));
+    bytes += web_client::frame(1, rpc(i, "ping"));
   std::thread writer{[&] { client.send(bytes); }};
   int wrong = 0;
   for (int i = 0; i < 2'000; ++i)
@@ -212,24 +212,24 @@ TEST_CASE("many messages at once are answered in order", "[mcp][web]") {
 TEST_CASE("large messages pass both ways", "[mcp][web]") {
   ws_server server;
   ws_client client{server};
-  const auto text = call(
+  const auto text = rpc(
       1, "ping", {{"size", 3'000'000}, {"pad", std::string(2'000'000, 'p')}});
   std::thread writer{[&] { client.say(text); }};
   const auto answer = client.hear();
   writer.join();
   CHECK(answer.fin);
   CHECK(answer.payload.size() > 3'000'000);
-  CHECK(json::parse(client.exchange(call(2, "ping")))["id"] == 2);
+  CHECK(json::parse(client.exchange(rpc(2, "ping")))["id"] == 2);
 }
 
 TEST_CASE("a lost WebSocket ends its session and its calls", "[mcp][web]") {
   ws_server server;
   {
     ws_client client{server};
-    client.say(call(1, "hold"));
+    client.say(rpc(1, "hold"));
     REQUIRE(eventually(soon, [&] { return server.world.waiting() == 1; }));
     // In the middle of a message.
-    client.send(web_client::frame(1, call(2, "ping")).substr(0, 9));
+    client.send(web_client::frame(1, rpc(2, "ping")).substr(0, 9));
   }
   CHECK(eventually(soon, [&] { return server.world.closed == 1; }));
   server.world.release();
@@ -252,7 +252,7 @@ TEST_CASE("a reader that stops holds its own worker back and nobody else",
           "[mcp][web]") {
   ws_server server;
   ws_client slow{server, 4096};
-  slow.say(call(1, "flood", {{"size", 100'000}, {"count", 1'000}}));
+  slow.say(rpc(1, "flood", {{"size", 100'000}, {"count", 1'000}}));
   // What the kernel takes, and no more than the outbox.
   int before = -1;
   CHECK(eventually(soon, [&] {
@@ -276,7 +276,7 @@ TEST_CASE("a reader that never goes on is closed", "[mcp][web]") {
   times.stall = 300ms;
   ws_server server{{}, times};
   ws_client slow{server, 4096};
-  slow.say(call(1, "flood", {{"size", 100'000}, {"count", 100'000}}));
+  slow.say(rpc(1, "flood", {{"size", 100'000}, {"count", 100'000}}));
   CHECK(eventually(soon, [&] { return server.world.gone == 1; }));
   CHECK(eventually(soon, [&] { return server.world.closed == 1; }));
   CHECK(serves(server));
@@ -287,7 +287,7 @@ TEST_CASE("requests of a client that reads nothing stop being read",
   ws_server server;
   ws_client slow{server, 4096};
   // Each answer is 1000 times its request.
-  const auto bytes = web_client::frame(1, call(1, "ping", {{"size", 100'000}}));
+  const auto bytes = web_client::frame(1, rpc(1, "ping", {{"size", 100'000}}));
   std::string many;
   for (int i = 0; i < 1'000; ++i)
     many += bytes;
@@ -366,7 +366,7 @@ TEST_CASE("connections beyond the limit are told so", "[mcp][web]") {
   for (int i = 0; i < 200; ++i)
     flood.push_back(std::make_unique<web_client>(server.port()));
   CHECK(flood.back()->closed());
-  CHECK(json::parse(all[3]->exchange(call(1, "ping")))["id"] == 1);
+  CHECK(json::parse(all[3]->exchange(rpc(1, "ping")))["id"] == 1);
   flood.clear();
   fifth.close();
   all.pop_back();
@@ -402,7 +402,7 @@ TEST_CASE("a server that stops says so and waits a moment for calls",
           "[mcp][web]") {
   ws_server server;
   ws_client idle{server}, busy{server};
-  busy.say(call(1, "hold"));
+  busy.say(rpc(1, "hold"));
   REQUIRE(eventually(soon, [&] { return server.world.waiting() == 1; }));
   server.server->stop();
   const auto frame = idle.hear();
@@ -420,7 +420,7 @@ TEST_CASE("a server that stops does not wait for ever", "[mcp][web]") {
   times.last_calls = 300ms;
   ws_server server{{}, times};
   ws_client busy{server};
-  busy.say(call(1, "hold"));
+  busy.say(rpc(1, "hold"));
   REQUIRE(eventually(soon, [&] { return server.world.waiting() == 1; }));
   server.server->stop();
   CHECK(eventually(soon, [&] { return server.done.load(); }));
