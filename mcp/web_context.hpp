@@ -31,7 +31,8 @@ public:
   virtual void wind_down() = 0;
   /// At once.
   virtual void kill() = 0;
-  /// Calls that run or wait in a session of its own.
+  /// What a server that stops waits for: calls and answers that are not yet
+  /// written.
   virtual std::size_t busy() const = 0;
 };
 

@@ -90,7 +90,12 @@ public:
   }
 
   std::size_t busy() const override {
-    return one_shot_ ? one_shot_->busy() : 0;
+    // The GET stream never ends by itself.
+    const auto events = session_ && stream_ && stream_ == session_->events;
+    return phase_ == phase::answer || phase_ == phase::reply
+                   || (phase_ == phase::stream && !events)
+               ? 1
+               : 0;
   }
 
 private:

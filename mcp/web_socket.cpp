@@ -43,8 +43,11 @@ public:
   tcp_socket& next_layer() { return socket_; }
   const tcp_socket& next_layer() const { return socket_; }
 
-  /// Called when Beast has something to say by itself.
+  /// Called when Beast says something by itself.
   std::function<void()> wants_flush;
+  /// Called when that is a close frame: also after what no peer may send. Beast
+  /// itself only reports it when the peer has closed its side, too.
+  std::function<void()> says_goodbye;
   std::string out;
 
   template <class Buffers>
@@ -78,7 +81,12 @@ public:
   /// reads nothing stops us from reading, too.
   template <class Buffers, class Handler>
   void async_write_some(const Buffers& from, Handler&& handler) {
+    // One control frame, or the answer to the handshake. Opcode 8 with FIN:
+    // RFC 6455, 5.5.1.
+    const auto before = out.size();
     const auto size = write_some(from);
+    if (says_goodbye && size > 0 && out[before] == '\x88')
+      says_goodbye();
     if (wants_flush)
       wants_flush();
     net::async_compose<Handler, void(error_code, std::size_t)>(
@@ -147,7 +155,7 @@ public:
   void wind_down() override {
     if (phase_ != phase::open)
       return;
-    if (session_->busy() == 0 && outbox_->empty())
+    if (busy() == 0)
       close(websocket::close_code::going_away, "the server stops");
   }
 
@@ -157,7 +165,11 @@ public:
     finish();
   }
 
-  std::size_t busy() const override { return session_ ? session_->busy() : 0; }
+  std::size_t busy() const override {
+    if (!session_)
+      return 0;
+    return session_->busy() + (outbox_->empty() ? 0 : 1);
+  }
 
 private:
   enum class phase { head, refused, accepting, open, closing, gone };
@@ -280,6 +292,7 @@ private:
   void open() {
     phase_ = phase::open;
     deadline_.reset();
+    ws_.next_layer().says_goodbye = [this] { on_goodbye(); };
     parser_.reset();
     outbox_ = std::make_shared<outbox>(context_.budget,
                                        [this, weak = weak_from_this()] {
@@ -458,13 +471,20 @@ private:
   void close(websocket::close_code code, const char* why) {
     if (phase_ != phase::open)
       return;
-    phase_ = phase::closing;
-    end_session();
-    deadline_ = clock::now() + context_.times.head;
-    paused_ = false;
+    on_goodbye();
     ws_.async_close({code, why}, [self = shared_from_this()](error_code) {
       self->finish();
     });
+  }
+
+  /// A close frame goes out. The session ends now, whatever the peer does.
+  void on_goodbye() {
+    if (phase_ != phase::open)
+      return;
+    phase_ = phase::closing;
+    paused_ = false;
+    deadline_ = clock::now() + linger_time;
+    end_session();
   }
 
   void finish() {

@@ -92,7 +92,7 @@ TEST_CASE("many tiny events cost what they cost", "[mcp][web]") {
   replay_store store{budget};
   for (std::uint64_t i = 1; i <= 20'000; ++i)
     store.add(event(1, i, 0));
-  CHECK(store.after({1, 12'000}) == std::nullopt);
+  CHECK_FALSE(store.after({1, 11'000}));
   CHECK(store.bytes() <= budget.replay());
 }
 

@@ -252,7 +252,7 @@ TEST_CASE("a reader that stops holds its own worker back and nobody else",
           "[mcp][web]") {
   ws_server server;
   ws_client slow{server, 4096};
-  slow.say(rpc(1, "flood", {{"size", 100'000}, {"count", 1'000}}));
+  slow.say(rpc(1, "flood", {{"size", 100'000}, {"count", 400}}));
   // What the kernel takes, and no more than the outbox.
   int before = -1;
   CHECK(eventually(soon, [&] {
@@ -268,7 +268,7 @@ TEST_CASE("a reader that stops holds its own worker back and nobody else",
   int heard = 0;
   while (!json::parse(slow.hear().payload).contains("id"))
     ++heard;
-  CHECK(heard == 1'000);
+  CHECK(heard == 400);
 }
 
 TEST_CASE("a reader that never goes on is closed", "[mcp][web]") {
@@ -389,10 +389,14 @@ TEST_CASE("many large messages that never end cost a bounded amount",
     all.push_back(std::make_unique<ws_client>(server));
     all.back()->send(part);
   }
-  for (const auto& each : all)
-    if (each->readable(patient(2s)))
-      refused += each->hear().code() == 1013 ? 1 : 0;
-  CHECK(refused >= 2);
+  CHECK(eventually(soon, [&] {
+    for (auto& each : all)
+      if (each && each->readable(0ms)) {
+        refused += each->hear().code() == 1013 ? 1 : 0;
+        each.reset();
+      }
+    return refused >= 2;
+  }));
   CHECK(serves(server));
   all.clear();
   CHECK(eventually(soon, [&] { return serves(server); }));
