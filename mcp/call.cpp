@@ -33,4 +33,8 @@ int cancellation::fd() noexcept {
   return made;
 }
 
+result<json> call::ask(std::string_view, json) {
+  return fail(ec::unsupported, "this client cannot be asked");
+}
+
 } // namespace caged::mcp

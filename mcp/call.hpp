@@ -63,6 +63,11 @@ public:
   /// notifications/message, from the level that the client asked for on.
   virtual void log(log_level level, std::string_view logger,
                    const json& data) = 0;
+  /// A request to the client (sampling, elicitation; 2025-11-25 and before),
+  /// and its result. Blocks until the client has answered or the call is
+  /// cancelled: only for tools of slow pace. Errors: unsupported; what the
+  /// client answered as bad_request; timeout.
+  virtual result<json> ask(std::string_view method, json params);
   /// Background commands of this client: they end with its session.
   virtual process_table& processes() = 0;
 

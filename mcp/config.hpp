@@ -51,4 +51,15 @@ struct server_config {
   std::size_t max_message_bytes = 24U << 20U; ///< One JSON-RPC message.
 };
 
+/// What the command line asked for: to serve, or to print something and end.
+struct command {
+  std::optional<server_config> serve;
+  std::string print; ///< --help, --version
+};
+
+/// args: without the program's name. A flag goes before its variable
+/// (CAGED_MCP_*), which is read from the environment. Reads --token-file.
+/// Error: bad_request; one sentence that names the flag and the accepted form.
+result<command> read_config(std::vector<std::string> args);
+
 } // namespace caged::mcp

@@ -30,7 +30,8 @@ struct incoming {
   enum class sort { request, notification, response } kind = sort::request;
   json id; ///< Text or integer; null for a notification.
   std::string method;
-  json params; ///< An object; an empty one when absent.
+  json params; ///< An object; an empty one when absent. Of a response:
+               ///< {"result": ...} or {"error": ...}.
 };
 
 /// What one text held: one message, or a batch of them (2025-03-26 alone knows

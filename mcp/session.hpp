@@ -25,12 +25,19 @@ public:
   virtual void finished() {}
 };
 
+struct contents;
+
 /// What all sessions of a server share: configuration, tools, workers,
 /// resources. Must outlive them.
 class server {
 public:
   /// Opens the workspace and registers the tools. Errors: as workspace::open.
   static result<std::unique_ptr<server>> make(server_config config);
+  /// A server of other things than a workspace's, for tests; see
+  /// mcp/contents.hpp.
+  static std::unique_ptr<server> with(server_config config, contents what);
+  static std::unique_ptr<server> with(server_config config, tool_set tools);
+  /// Ends the threads; waits for calls that run, so cancel them before.
   ~server();
   server(const server&) = delete;
   server& operator=(const server&) = delete;

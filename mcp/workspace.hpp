@@ -77,6 +77,11 @@ public:
 private:
   owned_fd fd_;
   std::string root_;
+  std::string given_; ///< Another name of root_, from its user; may be empty.
 };
+
+/// What errno says about a path of a caller: the sentence and code that all
+/// tools give. EXDEV and ELOOP are denied, as openat2 uses them.
+tl::unexpected<failure> path_error(std::string_view path, int error);
 
 } // namespace caged::mcp

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "mcp/json_rpc.hpp"
+#include "mcp/revision.hpp"
+#include "mcp/tool.hpp"
+
+namespace caged::mcp {
+
+// Answers are put together around parts that are text already: what is large is
+// escaped once and never copied into a JSON value first. Any thread.
+
+/// As JSON; invalid UTF-8 becomes U+FFFD.
+std::string to_text(const json& value);
+
+/// A result response up to where the result's members begin. With 2026-07-28
+/// the members that every result has stand in front.
+std::string open_result(const json& id, revision r, std::size_t expected = 0);
+/// Ends it. `members` may be empty: "\"tools\":[...]" without braces.
+std::string result_response(const json& id, revision r,
+                            std::string_view members);
+/// Members of a result that clients may keep (2026-07-28, caching):
+/// ",\"ttlMs\":...,\"cacheScope\":\"private\"", nothing before.
+std::string cache_members(revision r, int ttl_ms);
+
+/// The answer to tools/call.
+std::string tool_response(const json& id, revision r, tool_result&& from);
+
+/// A notification. `params` as JSON text.
+std::string notification(std::string_view method, std::string_view params);
+
+/// A tool as tools/list of this revision shows it.
+json describe(const tool& what, revision r);
+
+/// Who we are, by revision.
+json server_info(revision r);
+
+} // namespace caged::mcp

@@ -1,0 +1,40 @@
+#include <cstdio>
+
+#include <malloc.h>
+
+#include "mcp/log.hpp"
+#include "mcp/session.hpp"
+
+// caged-mcp-server: files, search, terminal and git of one workspace for AI
+// agents, over stdio, WebSocket or Streamable HTTP.
+int main(int argc, char** argv) {
+  using namespace caged::mcp;
+  auto asked = read_config({argv + 1, argv + argc});
+  if (!asked) {
+    std::fprintf(stderr, "caged-mcp-server: %s\n",
+                 asked.error().message.c_str());
+    return 2;
+  }
+  if (!asked->serve) {
+    std::fputs(asked->print.c_str(), stdout);
+    return 0;
+  }
+  // Large texts go back to the kernel at once (mallopt(3)), and few arenas: the
+  // peak is what is in use. 1 MiB: so that reads of usual files do not fault
+  // their pages in again for every answer.
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 4 << 20);
+  ::mallopt(M_ARENA_MAX, 2);
+  log::set_level(log::level_from(asked->serve->log_level));
+  auto made = server::make(std::move(*asked->serve));
+  if (!made) {
+    const auto& why = made.error();
+    std::fprintf(stderr, "caged-mcp-server: --workspace: %s%s%s\n",
+                 why.message.c_str(), why.hint.empty() ? "" : "; ",
+                 why.hint.c_str());
+    return 2;
+  }
+  auto& here = **made;
+  return here.config().mode == transport::stdio ? serve_stdio(here)
+                                                : serve_web(here);
+}
