@@ -1,0 +1,27 @@
+#include "mcp/log.hpp"
+#include "mcp/web_server.hpp"
+
+namespace caged::mcp {
+
+int serve_web(server& of) {
+  session_factory factory;
+  factory.make = [&of](std::shared_ptr<outlet> events) {
+    return session::make(of, std::move(events));
+  };
+  factory.one_shot = [&of] { return session::make(of, nullptr); };
+  auto made = web_server::listen(of.config(), std::move(factory));
+  if (!made) {
+    log::error(made.error().message, {{"hint", made.error().hint}});
+    return 1;
+  }
+  auto& serving = **made;
+  serving.stop_on_signals();
+  log::info("listening",
+            {{"host", serving.host()},
+             {"port", serving.port()},
+             {"transport", of.config().mode == transport::ws ? "ws" : "http"}});
+  serving.run();
+  return 0;
+}
+
+} // namespace caged::mcp

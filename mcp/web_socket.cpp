@@ -1,0 +1,533 @@
+#include <functional>
+#include <optional>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/compose.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/http/empty_body.hpp>
+#include <boost/beast/websocket/rfc6455.hpp>
+#include <boost/beast/websocket/stream.hpp>
+
+#include "mcp/outbox.hpp"
+#include "mcp/web_beast.hpp"
+
+namespace caged::mcp {
+
+namespace {
+
+namespace websocket = beast::websocket;
+
+/// Bytes that are gathered before they are written.
+constexpr std::size_t gather_bytes = 64U << 10U;
+/// Bytes that are read at once: first of a message, and then. A connection that
+/// only ever sends small messages costs little memory.
+constexpr std::size_t first_read = 4U << 10U;
+constexpr std::size_t more_read = 64U << 10U;
+/// Turns of the I/O thread's queue in which answers may be gathered.
+constexpr int most_gather_turns = 16;
+constexpr std::chrono::seconds linger_time{1};
+
+/// The layer below the WebSocket. Writes only add to a buffer, which its owner
+/// sends when it has gathered all that there is: several small messages are one
+/// system call. Since a write takes everything at once, frames of messages
+/// (written synchronously) and Beast's own (pong, close) never mix.
+class gather_stream {
+public:
+  using next_layer_type = tcp_socket;
+  using executor_type = tcp_socket::executor_type;
+
+  explicit gather_stream(tcp_socket socket) : socket_{std::move(socket)} {}
+
+  executor_type get_executor() { return socket_.get_executor(); }
+  tcp_socket& next_layer() { return socket_; }
+  const tcp_socket& next_layer() const { return socket_; }
+
+  /// Called when Beast says something by itself.
+  std::function<void()> wants_flush;
+  /// Called when that is a close frame: also after what no peer may send. Beast
+  /// itself only reports it when the peer has closed its side, too.
+  std::function<void()> says_goodbye;
+  std::string out;
+
+  template <class Buffers>
+  std::size_t read_some(const Buffers& to) {
+    return socket_.read_some(to);
+  }
+  template <class Buffers>
+  std::size_t read_some(const Buffers& to, error_code& why) {
+    return socket_.read_some(to, why);
+  }
+  template <class Buffers>
+  std::size_t write_some(const Buffers& from) {
+    const auto before = out.size();
+    for (auto at = net::buffer_sequence_begin(from);
+         at != net::buffer_sequence_end(from); ++at) {
+      const net::const_buffer each{*at};
+      out.append(static_cast<const char*>(each.data()), each.size());
+    }
+    return out.size() - before;
+  }
+  template <class Buffers>
+  std::size_t write_some(const Buffers& from, error_code& why) {
+    why = {};
+    return write_some(from);
+  }
+  template <class Buffers, class Handler>
+  void async_read_some(const Buffers& to, Handler&& handler) {
+    socket_.async_read_some(to, std::forward<Handler>(handler));
+  }
+  /// Completes when the socket takes bytes again: a peer that sends pings and
+  /// reads nothing stops us from reading, too.
+  template <class Buffers, class Handler>
+  void async_write_some(const Buffers& from, Handler&& handler) {
+    // One control frame, or the answer to the handshake. Opcode 8 with FIN:
+    // RFC 6455, 5.5.1.
+    const auto before = out.size();
+    const auto size = write_some(from);
+    if (says_goodbye && size > 0 && out[before] == '\x88')
+      says_goodbye();
+    if (wants_flush)
+      wants_flush();
+    net::async_compose<Handler, void(error_code, std::size_t)>(
+        [this, size, waited = false](auto& self, error_code why = {}) mutable {
+          if (!waited) {
+            waited = true;
+            socket_.async_wait(tcp_socket::wait_write, std::move(self));
+            return;
+          }
+          self.complete(why, why ? 0 : size);
+        },
+        handler, socket_);
+  }
+
+private:
+  tcp_socket socket_;
+};
+
+[[maybe_unused]] void teardown(beast::role_type role, gather_stream& stream,
+                               error_code& why) {
+  websocket::teardown(role, stream.next_layer(), why);
+}
+
+template <class Handler>
+void async_teardown(beast::role_type role, gather_stream& stream,
+                    Handler&& handler) {
+  websocket::async_teardown(role, stream.next_layer(),
+                            std::forward<Handler>(handler));
+}
+
+class web_socket final : public web_connection,
+                         public std::enable_shared_from_this<web_socket> {
+public:
+  web_socket(web_context& context, tcp_socket socket, bool crowded)
+      : context_{context}, crowded_{crowded}, ws_{std::move(socket)} {}
+
+  void start() {
+    parser_.emplace();
+    parser_->header_limit(static_cast<std::uint32_t>(most_head_bytes));
+    parser_->body_limit(0);
+    deadline_ = clock::now() + context_.times.head;
+    http::async_read(socket(), in_, *parser_,
+                     [self = shared_from_this()](error_code why, std::size_t) {
+                       self->on_head(why);
+                     });
+  }
+
+  void tick(clock::time_point now) override {
+    if (deadline_ && now >= *deadline_) {
+      if (phase_ == phase::open)
+        close(websocket::close_code::policy_error,
+              "the message did not arrive in time");
+      else
+        kill();
+      return;
+    }
+    if (!writing_since_)
+      return;
+    const auto& times = context_.times;
+    const auto most =
+        context_.budget.short_of_memory() ? times.short_stall : times.stall;
+    if (now - *writing_since_ >= most)
+      kill();
+  }
+
+  void wind_down() override {
+    if (phase_ != phase::open)
+      return;
+    if (busy() == 0)
+      close(websocket::close_code::going_away, "the server stops");
+  }
+
+  void kill() override {
+    error_code ignored;
+    socket().close(ignored);
+    finish();
+  }
+
+  std::size_t busy() const override {
+    if (!session_)
+      return 0;
+    return session_->busy() + (outbox_->empty() ? 0 : 1);
+  }
+
+private:
+  enum class phase { head, refused, accepting, open, closing, gone };
+
+  tcp_socket& socket() { return ws_.next_layer().next_layer(); }
+
+  // Handshake.
+
+  void on_head(error_code why) {
+    if (phase_ != phase::head)
+      return;
+    if (why && why.category() != http_category_) {
+      kill(); // the peer went away
+      return;
+    }
+    if (why) {
+      if (why == http::error::end_of_stream)
+        kill();
+      else
+        refuse(refusal_of(why));
+      return;
+    }
+    const auto head = head_of(parser_->get());
+    auto bad = check_head(context_.policy, head);
+    if (!bad && crowded_)
+      bad = web_refusal{503, "there are as many connections as there may be: "
+                             "close one or try again later"};
+    if (!bad && !websocket::is_upgrade(parser_->get()))
+      bad = web_refusal{426, "this port speaks WebSocket: use --mode http for "
+                             "Streamable HTTP"};
+    const auto offered =
+        to_view(parser_->get()[http::field::sec_websocket_protocol]);
+    if (!bad && !offered.empty() && !lists(offered, "mcp"))
+      bad = web_refusal{400, "the subprotocol is mcp"};
+    if (!bad && in_.size() > 0)
+      bad =
+          web_refusal{400, "nothing may follow the request before its answer"};
+    if (bad) {
+      refuse(*bad);
+      return;
+    }
+    accept(!offered.empty());
+  }
+
+  void accept(bool named) {
+    phase_ = phase::accepting;
+    auto& lower = ws_.next_layer();
+    lower.wants_flush = [this] { flush(); };
+    const auto& times = context_.times;
+    ws_.set_option(websocket::stream_base::timeout{times.head, times.silence,
+                                                   /*keep_alive_pings*/ true});
+    ws_.set_option(websocket::stream_base::decorator{
+        [named](websocket::response_type& response) {
+          if (named)
+            response.set(http::field::sec_websocket_protocol, "mcp");
+          response.set(http::field::server, "caged-mcp-server");
+        }});
+    ws_.read_message_max(context_.config.max_message_bytes);
+    ws_.auto_fragment(false); // else messages are cut at 4 KiB
+    ws_.text(true);
+    ws_.async_accept(parser_->get(),
+                     [self = shared_from_this()](error_code why) {
+                       if (self->phase_ != phase::accepting)
+                         return;
+                       if (why)
+                         self->linger(); // Beast has told it what was wrong
+                       else
+                         self->open();
+                     });
+  }
+
+  void refuse(const web_refusal& why) {
+    phase_ = phase::refused;
+    const auto body = why.text + "\n";
+    refusal_ = response_head(
+        {why.status, "text/plain; charset=utf-8", body.size(), false, false});
+    if (why.status == 401)
+      append_field(refusal_, "WWW-Authenticate", "Bearer");
+    if (why.status == 426)
+      append_field(refusal_, "Upgrade", "websocket");
+    if (why.status == 503)
+      append_field(refusal_, "Retry-After", "5");
+    refusal_ += "\r\n" + body;
+    net::async_write(
+        socket(), net::buffer(refusal_),
+        [self = shared_from_this()](error_code failed, std::size_t) {
+          if (failed)
+            self->kill();
+          else
+            self->linger();
+        });
+  }
+
+  /// Closing with unread bytes would reset the connection and may take the
+  /// refusal away from the peer: reads for a moment.
+  void linger() {
+    if (phase_ == phase::gone)
+      return;
+    phase_ = phase::refused;
+    deadline_ = clock::now() + linger_time;
+    error_code ignored;
+    socket().shutdown(tcp_socket::shutdown_send, ignored);
+    discard();
+  }
+
+  void discard() {
+    in_.clear();
+    socket().async_read_some(
+        in_.prepare(first_read),
+        [self = shared_from_this()](error_code why, std::size_t) {
+          if (self->phase_ == phase::gone)
+            return;
+          if (why)
+            self->kill();
+          else
+            self->discard();
+        });
+  }
+
+  void open() {
+    phase_ = phase::open;
+    deadline_.reset();
+    ws_.next_layer().says_goodbye = [this] { on_goodbye(); };
+    parser_.reset();
+    outbox_ = std::make_shared<outbox>(context_.budget,
+                                       [this, weak = weak_from_this()] {
+                                         net::post(context_.io, [weak] {
+                                           if (const auto self = weak.lock())
+                                             self->flush();
+                                         });
+                                       });
+    session_ = context_.factory.make(outbox_);
+    read();
+  }
+
+  // Messages of the client.
+
+  void read() {
+    const auto size = in_.size() == 0 ? first_read : more_read;
+    ws_.async_read_some(
+        in_, size,
+        [self = shared_from_this()](error_code why, std::size_t bytes) {
+          self->on_read(why, bytes);
+        });
+  }
+
+  void on_read(error_code why, std::size_t bytes) {
+    if (phase_ == phase::gone)
+      return;
+    if (why) {
+      finish();
+      return;
+    }
+    if (phase_ == phase::closing)
+      return; // the closing handshake reads on; what comes now is dropped
+    if (!ws_.is_message_done()) {
+      if (!context_.budget.arriving(bytes)) {
+        close(websocket::close_code::try_again_later,
+              "too many large messages at once");
+        return;
+      }
+      arriving_ += bytes;
+      if (!deadline_)
+        deadline_ = clock::now() + context_.times.body;
+      read();
+      return;
+    }
+    deadline_.reset();
+    if (!ws_.got_text()) {
+      close(websocket::close_code::unknown_data, "messages are text");
+      return;
+    }
+    on_message();
+    ++handled_;
+    if (outbox_->full())
+      paused_ = true; // flush() goes on
+    else
+      read();
+    flush_soon();
+  }
+
+  void on_message() {
+    outbox_->cork(true);
+    const auto data = in_.cdata();
+    auto text =
+        parse_text({static_cast<const char*>(data.data()), data.size()});
+    in_.clear();
+    if (arriving_ > 0) {
+      context_.budget.arrived(arriving_);
+      arriving_ = 0;
+      in_.shrink_to_fit(); // a large message must not keep its buffer
+    }
+    if (text)
+      session_->receive(std::move(*text), outbox_);
+    else
+      outbox_->send(std::move(text.error()));
+    outbox_->cork(false);
+  }
+
+  // Messages to the client.
+
+  /// Once what is ready to be read now has been: its answers go together.
+  void flush_soon() {
+    if (flush_posted_)
+      return;
+    flush_posted_ = true;
+    handled_before_ = handled_;
+    gather_turns_ = 0;
+    post_flush();
+  }
+
+  void post_flush() {
+    net::post(context_.io, [self = shared_from_this()] {
+      if (self->handled_ != self->handled_before_
+          && ++self->gather_turns_ < most_gather_turns) {
+        self->handled_before_ = self->handled_;
+        self->post_flush();
+        return;
+      }
+      self->flush_posted_ = false;
+      self->flush();
+    });
+  }
+
+  /// Moves messages down while there is room.
+  void fill() {
+    if (phase_ != phase::open)
+      return;
+    auto& out = ws_.next_layer().out;
+    std::string message;
+    while (out.size() < gather_bytes && outbox_->take(message)) {
+      error_code why;
+      ws_.write(net::buffer(message), why);
+      taken_ += message.size();
+    }
+  }
+
+  void flush() {
+    auto& out = ws_.next_layer().out;
+    while (!writing_since_ && phase_ != phase::gone) {
+      fill();
+      if (out.empty())
+        break;
+      going_.swap(out);
+      going_bytes_ = std::exchange(taken_, 0);
+      error_code why;
+      const auto done = socket().write_some(net::buffer(going_), why);
+      if (why && why != net::error::would_block) {
+        lost();
+        return;
+      }
+      if (!why && done == going_.size()) {
+        written();
+        continue;
+      }
+      writing_since_ = clock::now();
+      net::async_write(
+          socket(), net::buffer(going_) + (why ? 0 : done),
+          [self = shared_from_this()](error_code failed, std::size_t) {
+            self->writing_since_.reset();
+            if (failed) {
+              self->lost();
+              return;
+            }
+            self->written();
+            self->flush();
+          });
+    }
+    if (paused_ && phase_ == phase::open && !outbox_->full()) {
+      paused_ = false;
+      read();
+    }
+  }
+
+  void written() {
+    if (outbox_ && going_bytes_ > 0)
+      outbox_->written(std::exchange(going_bytes_, 0));
+    if (going_.capacity() > gather_bytes * 2)
+      std::string{}.swap(going_);
+    going_.clear();
+  }
+
+  /// The peer cannot be written to any more.
+  void lost() {
+    if (phase_ != phase::gone)
+      kill();
+  }
+
+  // The end.
+
+  void end_session() {
+    if (outbox_)
+      outbox_->close(); // first: a worker that waits for room goes on
+    if (const auto session = std::exchange(session_, nullptr))
+      session->close();
+    context_.budget.arrived(std::exchange(arriving_, 0));
+  }
+
+  void close(websocket::close_code code, const char* why) {
+    if (phase_ != phase::open)
+      return;
+    on_goodbye();
+    ws_.async_close({code, why}, [self = shared_from_this()](error_code) {
+      self->finish();
+    });
+  }
+
+  /// A close frame goes out. The session ends now, whatever the peer does.
+  void on_goodbye() {
+    if (phase_ != phase::open)
+      return;
+    phase_ = phase::closing;
+    paused_ = false;
+    deadline_ = clock::now() + linger_time;
+    end_session();
+  }
+
+  void finish() {
+    if (phase_ == phase::gone)
+      return;
+    phase_ = phase::gone;
+    end_session();
+    error_code ignored;
+    socket().close(ignored);
+    context_.remove(this);
+  }
+
+  web_context& context_;
+  const bool crowded_;
+  const boost::system::error_category& http_category_ =
+      http::make_error_code(http::error::end_of_stream).category();
+  phase phase_ = phase::head;
+  websocket::stream<gather_stream, false> ws_;
+  beast::flat_buffer in_;
+  std::optional<http::request_parser<http::empty_body>> parser_;
+  std::string refusal_;
+  std::optional<clock::time_point> deadline_;
+
+  std::shared_ptr<outbox> outbox_;
+  std::shared_ptr<session> session_;
+  std::size_t arriving_ = 0; ///< Bytes of an unfinished message.
+  bool paused_ = false;      ///< No read until the outbox has room.
+
+  std::size_t handled_ = 0, handled_before_ = 0;
+  int gather_turns_ = 0;
+  bool flush_posted_ = false;
+  std::size_t taken_ = 0; ///< Bytes of messages in the lower layer's `out`.
+  std::string going_;     ///< What is being written.
+  std::size_t going_bytes_ = 0;
+  std::optional<clock::time_point> writing_since_;
+};
+
+} // namespace
+
+void start_web_socket(web_context& context, tcp_socket socket, bool crowded) {
+  auto one = std::make_shared<web_socket>(context, std::move(socket), crowded);
+  context.add(one);
+  one->start();
+}
+
+} // namespace caged::mcp
