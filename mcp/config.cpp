@@ -284,7 +284,7 @@ failure unknown(const std::vector<std::string>& args, const CLI::Error& e) {
 
 } // namespace
 
-result<command> read_config(std::vector<std::string> args) {
+result<invocation> read_config(std::vector<std::string> args) {
   CLI::App app{"MCP server for one workspace: files, search, terminal, git.",
                "caged-mcp-server"};
   app.set_help_flag("--help,-h", "Print this and end");
@@ -309,12 +309,12 @@ result<command> read_config(std::vector<std::string> args) {
   try {
     app.parse(reversed);
   } catch (const CLI::CallForHelp&) {
-    return command{{}, app.help()};
+    return invocation{{}, app.help()};
   } catch (const CLI::Error& e) {
     return tl::unexpected(unknown(args, e));
   }
   if (show_version)
-    return command{{}, "caged-mcp-server " CAGED_VERSION "\n"};
+    return invocation{{}, "caged-mcp-server " CAGED_VERSION "\n"};
   server_config out;
   std::string token_file;
   for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -340,7 +340,7 @@ result<command> read_config(std::vector<std::string> args) {
                 "--host " + out.host
                     + " can be reached from outside this machine, which needs "
                       "a token: give --token-file, or --host 127.0.0.1");
-  return command{std::move(out), {}};
+  return invocation{std::move(out), {}};
 }
 
 } // namespace caged::mcp

@@ -52,7 +52,7 @@ struct server_config {
 };
 
 /// What the command line asked for: to serve, or to print something and end.
-struct command {
+struct invocation {
   std::optional<server_config> serve;
   std::string print; ///< --help, --version
 };
@@ -60,6 +60,6 @@ struct command {
 /// args: without the program's name. A flag goes before its variable
 /// (CAGED_MCP_*), which is read from the environment. Reads --token-file.
 /// Error: bad_request; one sentence that names the flag and the accepted form.
-result<command> read_config(std::vector<std::string> args);
+result<invocation> read_config(std::vector<std::string> args);
 
 } // namespace caged::mcp

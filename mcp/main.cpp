@@ -11,7 +11,7 @@
 int main(int argc, char** argv) {
   using namespace caged::mcp;
   // The same program is the confined process that git tools run in.
-  if (auto code = maybe_run_worker(argc, argv))
+  if (auto code = git::maybe_run_worker(argc, argv))
     return *code;
   auto asked = read_config({argv + 1, argv + argc});
   if (!asked) {
