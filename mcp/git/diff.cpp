@@ -132,16 +132,16 @@ void find_renames(git_diff* diff) {
   git_diff_find_similar(diff, &options); // without it, they are not renames
 }
 
-/// All but the files that a sparse checkout leaves out.
-std::vector<std::size_t> shown_deltas(const worker_state& state,
-                                      git_diff* diff) {
+/// All but the files that a sparse checkout leaves out of the worktree.
+std::vector<std::size_t> shown_deltas(const worker_state& state, git_diff* diff,
+                                      bool worktree) {
   std::vector<std::size_t> shown;
   index_ptr index;
   git_repository_index(index.put(), state.repository.get());
   const auto n = git_diff_num_deltas(diff);
   for (std::size_t i = 0; i < n; ++i) {
     const auto* delta = git_diff_get_delta(diff, i);
-    if (delta->status == GIT_DELTA_DELETED && index
+    if (worktree && delta->status == GIT_DELTA_DELETED && index
         && may_be_absent(index.get(), delta->old_file.path))
       continue;
     shown.push_back(i);
@@ -335,7 +335,10 @@ result<answer> diff(worker_state& state, const json& request) {
   auto* deltas = compared->get();
   find_renames(deltas);
   const bool stat_only = request.value("stat_only", false);
-  const auto shown = shown_deltas(state, deltas);
+  const bool worktree =
+      !request.value("staged", false)
+      && request.value("range", std::string{}).find("..") == std::string::npos;
+  const auto shown = shown_deltas(state, deltas, worktree);
   const auto n = shown.size();
   answer to;
   constexpr std::size_t last_line = 512;

@@ -141,6 +141,7 @@ result<worker_pool::worker> worker_pool::take() {
 }
 
 void worker_pool::give_back(worker w) {
+  w.used = true;
   const std::lock_guard lock{mutex_};
   idle_.push_back(std::move(w));
 }
@@ -168,7 +169,8 @@ std::string worker_pool::end(worker w) {
 
 result<worker_reply> worker_pool::exchange(worker w, const json& request,
                                            cancellation& cancel,
-                                           clock::time_point until) {
+                                           clock::time_point until,
+                                           bool& died) {
   const frame_wait wait{until, cancel.fd()};
   const frame ask{request.dump(-1, ' ', false, json::error_handler_t::replace),
                   {}};
@@ -180,7 +182,8 @@ result<worker_reply> worker_pool::exchange(worker w, const json& request,
     how = receive_frame(w.socket.get(), reply,
                         {(16U << 20U) + most, most + (64U << 10U)}, wait);
   }
-  if (how == frame_end::closed) {
+  died = how == frame_end::closed;
+  if (died) {
     // A moment, so that the reason is the process's own end, not our signal.
     siginfo_t info{};
     pollfd none{-1, 0, 0};
@@ -267,7 +270,21 @@ result<worker_reply> worker_pool::ask(const json& request,
   auto w = take();
   if (!w)
     return tl::unexpected(w.error());
-  return exchange(std::move(*w), request, cancel, until);
+  if (w->used && request.value("op", std::string{}) == "commit") {
+    end(std::move(*w));
+    w = start();
+    if (!w)
+      return tl::unexpected(w.error());
+  }
+  const bool again = w->used;
+  bool died = false;
+  auto reply = exchange(std::move(*w), request, cancel, until, died);
+  if (!died || !again)
+    return reply;
+  w = start();
+  if (!w)
+    return tl::unexpected(w.error());
+  return exchange(std::move(*w), request, cancel, until, died);
 }
 
 } // namespace caged::mcp::git

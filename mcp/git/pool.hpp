@@ -33,8 +33,11 @@ struct worker_reply {
 /// Processes that run libgit2 for this one (worker.hpp), kept between calls: a
 /// start costs some milliseconds, and a worker's caches make the next call
 /// cheap. One whose call was cancelled, took too long or that crashed is killed
-/// and replaced at the next call. Thread-safe; calls above the number of
-/// workers wait in no order.
+/// and replaced at the next call. A worker that has a pack mapped dies by
+/// SIGBUS when somebody truncates the file, so one that had answered before and
+/// dies is not taken for the repository's fault: the call goes to a new one,
+/// once. A commit gets a new worker at once, because it must not run twice.
+/// Thread-safe; calls above the number of workers wait in no order.
 class worker_pool {
 public:
   explicit worker_pool(pool_options options);
@@ -53,15 +56,18 @@ private:
   struct worker {
     pid_t pid = -1;
     owned_fd socket;
+    bool used = false; ///< Has answered before.
   };
   result<worker> start() const;
   result<worker> take();
   void give_back(worker w);
   /// Kills and reaps; what it ended with, for messages.
   static std::string end(worker w);
+  /// `died`: it ended by itself in the middle.
   result<worker_reply> exchange(worker w, const json& request,
                                 cancellation& cancel,
-                                std::chrono::steady_clock::time_point until);
+                                std::chrono::steady_clock::time_point until,
+                                bool& died);
 
   pool_options options_;
   owned_fd slots_; ///< A semaphore (eventfd): free workers, started or not.

@@ -330,6 +330,23 @@ TEST_CASE("truncated and damaged packs are errors, not crashes") {
   }
 }
 
+TEST_CASE("a pack that is truncated while a worker has it mapped costs no "
+          "call") {
+  git_box box;
+  box.start_repository();
+  box.git({"gc", "-q"});
+  git_workers workers{box};
+  CHECK(has(workers.all({{"op", "log"}}), "first commit"));
+  const auto folder = box.ws + "/.git/objects/pack";
+  for (const auto& entry : fs::directory_iterator{folder}) {
+    fs::permissions(entry.path(), fs::perms::owner_all);
+    REQUIRE(::truncate(entry.path().c_str(), 0) == 0);
+  }
+  const auto got = workers.all({{"op", "log"}});
+  CHECK(got[0] == '<');
+  CHECK_FALSE(has(got, "ended in the middle"));
+}
+
 TEST_CASE("objects that claim or unpack to gigabytes do not take them") {
   git_box box;
   box.start_repository();

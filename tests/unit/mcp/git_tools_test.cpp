@@ -270,7 +270,7 @@ TEST_CASE("git_commit commits what is staged, named files, or everything") {
   CHECK(has(got.text, "nothing is staged, 1 path changed"));
   CHECK(has(got.text, "all: true"));
   got = box.call("git_commit",
-                 {{"message", "  first \n\n\n\nbody\n\n"}, {"files", "a.txt"}});
+                 {{"message", "\nfirst \n\n\n\nbody\n\n"}, {"files", "a.txt"}});
   REQUIRE_FALSE(got.is_error);
   const auto id = got.structured["id"].get<std::string>();
   CHECK(box.git({"rev-parse", "HEAD"}) == id + "\n");
@@ -278,7 +278,7 @@ TEST_CASE("git_commit commits what is staged, named files, or everything") {
         == "[main (root-commit) " + id.substr(0, 7)
                + "] first\n 1 file changed, 1 insertion(+)\n");
   CHECK(box.git({"log", "-1", "--format=%an <%ae>|%cn|%B"})
-        == "Ada Test <ada@example.org>|Ada Test|  first\n\nbody\n\n");
+        == "Ada Test <ada@example.org>|Ada Test|first\n\nbody\n\n");
   CHECK(has(box.git({"reflog", "-1"}), "commit (initial): "));
 
   box.write("b.txt", "b\n");
