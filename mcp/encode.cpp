@@ -1,6 +1,7 @@
 #include "mcp/encode.hpp"
 
 #include <array>
+#include <utility>
 
 #include "caged_version.hpp"
 #include "mcp/session.hpp"
@@ -50,6 +51,27 @@ std::string to_text(const json& value) {
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
+std::string to_text_with(json&& object,
+                         std::initializer_list<const char*> large) {
+  std::string tail;
+  for (const auto* name : large) {
+    auto at = object.find(name);
+    if (at == object.end() || !at->is_string())
+      continue;
+    if (!tail.empty() || object.size() > 1)
+      tail += ',';
+    tail += to_text(name);
+    tail += ':';
+    tail += to_text_string(at->get_ref<const std::string&>());
+    object.erase(at);
+  }
+  auto out = to_text(object);
+  out.pop_back();
+  out += tail;
+  out += '}';
+  return out;
+}
+
 std::string open_result(const json& id, revision r, std::size_t expected) {
   std::string out;
   const auto number = to_text(id);
@@ -82,7 +104,7 @@ std::string tool_response(const json& id, revision r, tool_result&& from) {
   // An empty text without "text" would be no valid block.
   std::string text;
   if (!from.text.empty() || from.blocks.empty() || !from.text_member.empty())
-    text = to_text(json(std::move(from.text)));
+    text = to_text_string(std::exchange(from.text, std::string{}));
   std::string structured;
   const auto program = has_structured(r) && !from.is_error;
   if (program && !from.structured.is_null()) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,12 @@ namespace caged::mcp {
 
 /// As JSON; invalid UTF-8 becomes U+FFFD.
 std::string to_text(const json& value);
+
+/// The same for a string, but several times faster.
+std::string to_text_string(const std::string& text);
+/// `object` without these members, and them, strings, behind the others.
+std::string to_text_with(json&& object,
+                         std::initializer_list<const char*> large);
 
 /// A result response up to where the result's members begin. With 2026-07-28
 /// the members that every result has stand in front.

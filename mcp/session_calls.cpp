@@ -216,7 +216,8 @@ void client_session::read_resource(request&& r) {
     c.big = std::unique_lock{c.session->big_results()};
     std::string members = "\"contents\":[";
     for (std::size_t i = 0; i < items->size(); ++i)
-      members += (i > 0 ? "," : "") + to_text((*items)[i]);
+      members += (i > 0 ? "," : "")
+                 + to_text_with(std::move((*items)[i]), {"text", "blob"});
     items->clear();
     return result_response(message.id, c.of.spoken,
                            members + ']' + cache_members(c.of.spoken, 0));

@@ -1,6 +1,5 @@
 #include "mcp/tools/file_lines.hpp"
 
-#include <algorithm>
 #include <cerrno>
 
 #include "mcp/tools/file_common.hpp"
@@ -78,7 +77,11 @@ bool line_reader::more() {
 }
 
 std::int64_t count_lines(std::string_view text) noexcept {
-  const auto ends = std::count(text.begin(), text.end(), '\n');
+  // memchr(3) takes many bytes at once, which std::count does not at -O2.
+  std::int64_t ends = 0;
+  for (auto at = text.find('\n'); at != std::string_view::npos;
+       at = text.find('\n', at + 1))
+    ++ends;
   return ends + (text.empty() || text.back() == '\n' ? 0 : 1);
 }
 

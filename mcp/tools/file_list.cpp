@@ -153,14 +153,27 @@ private:
     return static_cast<std::size_t>(wanted_.limit) - entries_.size();
   }
 
+  /// On one line, whatever it holds.
+  void add_name(std::string_view name) {
+    const bool plain = std::all_of(name.begin(), name.end(), [](char c) {
+      return c >= ' ' && c < '\x7F';
+    });
+    if (plain)
+      text_ += name;
+    else
+      text_ += escape_text(name, PATH_MAX * std::size_t{4});
+  }
+
   /// False: there is no room for it.
   bool add(int fd, const folder_entry& entry, const std::string& path) {
     if (left() == 0 || text_.size() > text_most_) {
       full_ = true;
       return false;
     }
-    json told = {{"path", valid_utf8(path)},
-                 {"type", entry.type == 0 ? "unknown" : type_name(entry.type)}};
+    // No initializer list: it would copy every string.
+    auto told = json::object();
+    told.emplace("path", valid_utf8(path));
+    told.emplace("type", entry.type == 0 ? "unknown" : type_name(entry.type));
     const auto size =
         entry.size < 0 ? std::string{"-"} : std::to_string(entry.size);
     text_ += entry.type == S_IFREG   ? '-'
@@ -170,19 +183,20 @@ private:
     text_.append(size.size() < 10 ? 10 - size.size() : 1, ' ');
     text_ += size;
     text_ += "  ";
-    text_ += escape_text(path, PATH_MAX * 4);
+    add_name(path);
     if (entry.type == S_IFDIR)
       text_ += '/';
     if (entry.size >= 0)
-      told["size"] = entry.size;
+      told.emplace("size", entry.size);
     if (entry.type == S_IFLNK) {
       char target[PATH_MAX];
       const auto n =
           ::readlinkat(fd, entry.name.c_str(), target, sizeof target);
       if (n > 0) {
         const std::string_view to{target, static_cast<std::size_t>(n)};
-        told["target"] = valid_utf8(to);
-        text_ += " -> " + escape_text(to, PATH_MAX * 4);
+        told.emplace("target", valid_utf8(to));
+        text_ += " -> ";
+        add_name(to);
       }
     }
     text_ += '\n';
