@@ -66,6 +66,7 @@ result<int> run_mcp(const common_options& with, mcp_options what) {
     return serve(with, what);
   up_options fresh;
   fresh.spec.template_name = what.template_name;
+  fresh.network = to_string(fresh.spec.network);
   auto made = make_sandbox(with, std::move(fresh));
   if (!made)
     return tl::unexpected<failure>(made.error());
