@@ -97,6 +97,11 @@ tl::unexpected<failure> git_failure(std::string_view doing, int code) {
   if (memory)
     return fail(ec::too_large, message + " (the git worker may use 40 MiB)",
                 "name fewer or smaller files with path");
+  // Before the codes: libgit2 calls EACCES "locked", and Landlock says EACCES.
+  if (why.find("ermission denied") != std::string::npos)
+    return fail(ec::denied, message,
+                "the git tools read only what lies in the workspace: a link or "
+                "a setting of this repository leads elsewhere");
   switch (code) {
   case GIT_ENOTFOUND:
   case GIT_EUNBORNBRANCH:
@@ -117,11 +122,6 @@ tl::unexpected<failure> git_failure(std::string_view doing, int code) {
   default:
     break;
   }
-  if (last != nullptr && last->klass == GIT_ERROR_OS
-      && why.find("ermission denied") != std::string::npos)
-    return fail(ec::denied, message,
-                "the git tools read only what lies in the workspace: a link or "
-                "a setting of this repository leads elsewhere");
   return fail(ec::malformed, message,
               "the repository may be damaged: `git fsck` tells more");
 }
