@@ -1,9 +1,7 @@
 #include <algorithm>
 
 #include "mcp/encode.hpp"
-#include "mcp/resources.hpp"
 #include "mcp/server_impl.hpp"
-#include "mcp/tools/families.hpp"
 
 namespace caged::mcp {
 
@@ -51,18 +49,6 @@ json capabilities_of(const contents& what, revision r) {
   return out;
 }
 
-std::string instructions_for(const workspace& where,
-                             const server_config& config) {
-  auto out = "Tools for the files, the terminal and the git repository of one "
-             "workspace, "
-             + where.root()
-             + ". Paths are relative to it or absolute beneath it; nothing "
-               "outside can be reached.";
-  if (config.read_only)
-    out += " This server is read-only.";
-  return out;
-}
-
 } // namespace
 
 server::impl::impl(server_config c, std::optional<workspace> folder)
@@ -102,23 +88,6 @@ server::~server() = default;
 
 const server_config& server::config() const {
   return impl_->config;
-}
-
-result<std::unique_ptr<server>> server::make(server_config config) {
-  auto where = workspace::open(config.workspace);
-  if (!where)
-    return tl::unexpected(std::move(where.error()));
-  auto self = std::make_unique<impl>(std::move(config), std::move(*where));
-  contents what;
-  const auto& folder = *self->where;
-  add_file_tools(what.tools, folder, self->config);
-  add_search_tools(what.tools, folder, self->config);
-  add_terminal_tools(what.tools, folder, self->config);
-  add_git_tools(what.tools, folder, self->config);
-  what.resources = file_resources(folder, self->config);
-  what.instructions = instructions_for(folder, self->config);
-  self->fill(std::move(what));
-  return std::unique_ptr<server>{new server{std::move(self)}};
 }
 
 std::unique_ptr<server> server::with(server_config config, contents what) {

@@ -13,11 +13,6 @@
 
 namespace caged::mcp {
 
-owned_fd::~owned_fd() {
-  if (fd_ >= 0)
-    ::close(fd_);
-}
-
 namespace {
 
 constexpr const char* how_to_name =

@@ -12,7 +12,16 @@
 #include <string>
 
 #include "mcp/contents.hpp"
+#include "mcp/process_table.hpp"
 #include "mcp/session.hpp"
+
+// Sessions hold one; no tool here starts a command, and what starts them is no
+// part of this target.
+namespace caged::mcp {
+struct process_table::impl {};
+process_table::process_table() = default;
+process_table::~process_table() = default;
+} // namespace caged::mcp
 
 namespace {
 
