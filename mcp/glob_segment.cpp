@@ -129,7 +129,9 @@ result<glob_segment> glob_segment::parse(std::string_view text,
   out.options_ = options;
   const auto refuse = [&](const char* why) -> result<glob_segment> {
     if (!options.git)
-      return fail(ec::bad_request, "glob " + quoted(text) + ": " + why);
+      return fail(ec::bad_request, "glob " + quoted(text) + ": " + why,
+                  "write [[] for a bracket and \\\\ for a backslash that is "
+                  "meant itself");
     glob_segment never;
     return never;
   };

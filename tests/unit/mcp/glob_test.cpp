@@ -177,6 +177,23 @@ TEST_CASE("a wrong glob is refused with its place") {
         != std::string::npos);
 }
 
+TEST_CASE("a glob that the fuzzer found wrong is refused with a remedy") {
+  const std::string_view pattern{
+      "=\134\134\134\134\134\134[++++\134/\134/"
+      "w#+\134\134\134\134\134\134\134\243\365["
+      "\134\134\134\134\134\134\134\134\134\234\243\134\134\243\243\000-"
+      "\243\243\243\365[>-[w\012]\077",
+      58};
+  glob_options options;
+  for (auto icase : {false, true}) {
+    options.case_insensitive = icase;
+    const auto made = glob::parse(pattern, options);
+    REQUIRE_FALSE(made.has_value());
+    CHECK_FALSE(made.error().message.empty());
+    CHECK_FALSE(made.error().hint.empty());
+  }
+}
+
 TEST_CASE("globs that would grow without bound are refused") {
   CHECK(refused(std::string(2000, 'a')).code == ec::too_large);
   std::string bomb;
