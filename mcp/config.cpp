@@ -259,6 +259,7 @@ result<std::string> read_token(const std::string& path) {
 /// A sentence of CLI11 about what it does not know at all.
 failure unknown(const std::vector<std::string>& args, const CLI::Error& e) {
   std::vector<std::string> known;
+  known.reserve(rows.size());
   for (const auto& row : rows)
     known.push_back(std::string{"--"} + row.flag);
   for (const auto& arg : args) {
