@@ -1,4 +1,5 @@
 #include "mcp/log.hpp"
+#include "mcp/process_table.hpp"
 #include "mcp/web_server.hpp"
 
 namespace caged::mcp {
@@ -8,7 +9,11 @@ int serve_web(server& of) {
   factory.make = [&of](std::shared_ptr<outlet> events) {
     return session::make(of, std::move(events));
   };
-  factory.one_shot = [&of] { return session::make(of, nullptr); };
+  // Who sends its revision with each request has no session that could hold its
+  // background commands: they are the server's, which has one user.
+  factory.one_shot = [&of, shared = std::make_shared<process_table>()] {
+    return session::make(of, nullptr, shared);
+  };
   auto made = web_server::listen(of.config(), std::move(factory));
   if (!made) {
     log::error(made.error().message, {{"hint", made.error().hint}});

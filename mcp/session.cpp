@@ -28,11 +28,21 @@ std::string version_of(const incoming& message) {
 
 std::shared_ptr<session> session::make(server& of,
                                        std::shared_ptr<outlet> events) {
-  return std::make_shared<client_session>(of, std::move(events));
+  return make(of, std::move(events), nullptr);
 }
 
-client_session::client_session(server& of, std::shared_ptr<outlet> events)
-    : server_{of.self()}, events_{std::move(events)} {}
+std::shared_ptr<session> session::make(server& of,
+                                       std::shared_ptr<outlet> events,
+                                       std::shared_ptr<process_table> shared) {
+  return std::make_shared<client_session>(of, std::move(events),
+                                          std::move(shared));
+}
+
+client_session::client_session(server& of, std::shared_ptr<outlet> events,
+                               std::shared_ptr<process_table> shared)
+    : server_{of.self()},
+      events_{std::move(events)},
+      processes_{std::move(shared)} {}
 
 client_session::~client_session() = default;
 

@@ -10,6 +10,8 @@
 
 namespace caged::mcp {
 
+class process_table;
+
 /// Where messages to one client go: a line on stdout, a WebSocket message, an
 /// event of an HTTP response. Made by the transports.
 class outlet {
@@ -61,6 +63,11 @@ public:
   /// notifications of the server; the GET stream of HTTP); may be null.
   static std::shared_ptr<session> make(server& of,
                                        std::shared_ptr<outlet> events);
+  /// The same for a client without sessions (2026-07-28 over HTTP: each request
+  /// stands alone): its background commands are in `shared`, which outlives it.
+  static std::shared_ptr<session> make(server& of,
+                                       std::shared_ptr<outlet> events,
+                                       std::shared_ptr<process_table> shared);
   virtual ~session() = default;
 
   /// One text of the client, parsed. Answers, and what concerns its requests

@@ -79,7 +79,8 @@ private:
 
 class client_session final : public session {
 public:
-  client_session(server& of, std::shared_ptr<outlet> events);
+  client_session(server& of, std::shared_ptr<outlet> events,
+                 std::shared_ptr<process_table> shared);
   ~client_session() override;
 
   void receive(incoming_text text, std::shared_ptr<outlet> reply) override;

@@ -1,3 +1,4 @@
+#include "mcp/process_table.hpp"
 #include "session_client.hpp"
 
 using namespace caged::mcp;
@@ -547,4 +548,33 @@ TEST_CASE("a tool may ask the client and gets what it answers") {
   // A client of 2026-07-28 cannot be asked.
   CHECK(c.result_of("tools/call", modern({{"name", "ask"}}))["isError"]
         == true);
+}
+
+TEST_CASE("requests without a session share their background commands") {
+  std::vector<process_table*> seen;
+  tool_set tools;
+  tool look;
+  look.name = "look";
+  look.input_schema = {{"type", "object"}};
+  look.run = [&](const arguments&, call& of) -> result<tool_result> {
+    seen.push_back(&of.processes());
+    return tool_result{};
+  };
+  tools.add(look);
+  auto server = server::with({}, std::move(tools));
+  auto shared = std::make_shared<process_table>();
+  for (int i = 0; i < 2; ++i) {
+    auto out = std::make_shared<kept>();
+    auto one = session::make(*server, nullptr, shared);
+    one->receive(
+        *parse_text(R"({"jsonrpc":"2.0","id":1,"method":"tools/call","params":)"
+                    R"({"name":"look","arguments":{},"_meta":{)"
+                    R"("io.modelcontextprotocol/protocolVersion":"2026-07-28",)"
+                    R"("io.modelcontextprotocol/clientCapabilities":{}}}})"),
+        out);
+    REQUIRE(eventually(5s, [&] { return !out->answer(1).is_null(); }));
+    INFO(out->answer(1).dump());
+    one->close();
+  }
+  CHECK(seen == std::vector<process_table*>{shared.get(), shared.get()});
 }
