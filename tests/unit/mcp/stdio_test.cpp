@@ -21,6 +21,7 @@ namespace {
 class piped {
 public:
   explicit piped(std::vector<std::string> flags = {}) {
+    std::signal(SIGPIPE, SIG_IGN); // a server that is gone is a failed check
     int in[2], out[2];
     if (::pipe2(in, O_CLOEXEC) != 0 || ::pipe2(out, O_CLOEXEC) != 0)
       throw std::runtime_error{"no pipe"};
@@ -34,6 +35,7 @@ public:
     argv.push_back(nullptr);
     pid_ = ::fork();
     if (pid_ == 0) {
+      std::signal(SIGPIPE, SIG_DFL);
       ::dup2(in[0], STDIN_FILENO);
       ::dup2(out[1], STDOUT_FILENO);
       ::execv(argv[0], argv.data());
