@@ -58,7 +58,7 @@ std::string to_text_with(json&& object,
     auto at = object.find(name);
     if (at == object.end() || !at->is_string())
       continue;
-    if (!tail.empty() || object.size() > 1)
+    if (!tail.empty())
       tail += ',';
     tail += to_text(name);
     tail += ':';
@@ -67,6 +67,8 @@ std::string to_text_with(json&& object,
   }
   auto out = to_text(object);
   out.pop_back();
+  if (!tail.empty() && !object.empty())
+    out += ',';
   out += tail;
   out += '}';
   return out;
