@@ -25,14 +25,12 @@ struct walked {
   walk_stats stats;
 };
 
-walked walk_all(const std::string& folder, walk_options options = {},
-                cancellation* cancel = nullptr) {
-  owned_fd fd{::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
-  REQUIRE(fd);
+walked walk_beneath(int folder, walk_options options = {},
+                    cancellation* cancel = nullptr) {
   cancellation none;
   std::mutex mutex;
   walked out;
-  out.stats = walk(fd.get(), options, cancel != nullptr ? *cancel : none,
+  out.stats = walk(folder, options, cancel != nullptr ? *cancel : none,
                    [&](const walk_entry& entry) {
                      const std::lock_guard lock{mutex};
                      out.paths.emplace_back(entry.path);
@@ -41,6 +39,17 @@ walked walk_all(const std::string& folder, walk_options options = {},
                    });
   std::sort(out.paths.begin(), out.paths.end());
   return out;
+}
+
+owned_fd open_folder(const std::string& folder) {
+  owned_fd fd{::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+  REQUIRE(fd);
+  return fd;
+}
+
+walked walk_all(const std::string& folder, walk_options options = {},
+                cancellation* cancel = nullptr) {
+  return walk_beneath(open_folder(folder).get(), std::move(options), cancel);
 }
 
 std::size_t open_descriptors() {
@@ -180,11 +189,13 @@ TEST_CASE("a walk says which folders it could not read") {
   write_file(dir / "closed/x", "");
   REQUIRE(::chmod(dir.path().c_str(), 0755) == 0);
   REQUIRE(::chmod((dir / "closed").c_str(), 0) == 0);
+  // Opened before: a folder above may be closed to others.
+  const auto folder = open_folder(dir.path());
   // Root reads everything: be nobody for a moment (all threads, glibc).
   const auto root = ::geteuid() == 0;
   if (root)
     REQUIRE(::seteuid(65'534) == 0);
-  const auto all = walk_all(dir.path());
+  const auto all = walk_beneath(folder.get());
   if (root)
     REQUIRE(::seteuid(0) == 0);
   REQUIRE(::chmod((dir / "closed").c_str(), 0755) == 0);
