@@ -16,6 +16,7 @@ constexpr int failed = -1;
 constexpr int not_found = -3;
 } // namespace
 
+// NOLINTBEGIN(bugprone-reserved-identifier): two underscores are in its names.
 extern "C" {
 
 // Streams: TLS and sockets.
@@ -90,6 +91,7 @@ int git_sysdir_expand_global_file() {
 }
 
 } // extern "C"
+// NOLINTEND(bugprone-reserved-identifier)
 
 namespace caged::mcp::git {
 
