@@ -286,10 +286,13 @@ result<tool_result> search::by_content() {
           page_.too_large.push_back(path);
         else if (each.what == file_result::state::gone)
           ++page_.gone;
-        else if (const auto line =
-                     page_.add(path, each.found, query_, limits_.output_bytes);
-                 line > 0) {
-          page_.cursor = write_cursor(query_.key, path, line);
+        else if (const auto line = page_.add(path, each.found, query_,
+                                             limits_.output_bytes)) {
+          // A page never begins with a file that it has no room for: before
+          // this one there is another.
+          page_.cursor = *line > 0 ? write_cursor(query_.key, path, *line)
+                         : at > 1  ? write_cursor(query_.key, files[at - 2], 0)
+                                   : write_cursor(query_.key, after, 0);
           return content_result_of(query_, page_, stats_);
         }
         if (page_.matches >= query_.max_results

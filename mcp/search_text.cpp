@@ -181,14 +181,14 @@ tool_result name_result(const search_query& query, path_page& page,
   return out;
 }
 
-std::uint64_t match_page::add(const std::string& path,
-                              const content_result& found,
-                              const search_query& query,
-                              std::size_t max_bytes) {
+std::optional<std::uint64_t> match_page::add(const std::string& path,
+                                             const content_result& found,
+                                             const search_query& query,
+                                             std::size_t max_bytes) {
   ++searched;
   if (found.binary) {
     ++binary;
-    return 0;
+    return std::nullopt;
   }
   cut += found.cut_lines ? 1 : 0;
   if (found.matches > 0)
@@ -199,8 +199,13 @@ std::uint64_t match_page::add(const std::string& path,
   for (const auto& line : found.lines) {
     if (line.is_match
         && (matches >= query.max_results
-            || (matches > 0 && bytes + line.text.size() > max_bytes)))
+            || (matches > 0 && bytes + line.text.size() > max_bytes))) {
+      if (line.number == 1) { // it is for the next page, whole
+        --searched;
+        --files;
+      }
       return line.number - 1;
+    }
     const auto separate =
         query.context > 0 && !text.empty() && line.number != last + 1;
     if (separate)
@@ -223,7 +228,9 @@ std::uint64_t match_page::add(const std::string& path,
       items.back()["match"] = line.is_match;
     matches += line.is_match ? 1 : 0;
   }
-  return found.stopped_at;
+  if (found.stopped_at > 0)
+    return found.stopped_at;
+  return std::nullopt;
 }
 
 tool_result content_result_of(const search_query& query, match_page& page,

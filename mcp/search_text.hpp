@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,10 +19,12 @@ struct match_page {
   std::vector<std::string> too_large;
   std::string cursor; ///< Empty: this is all.
 
-  /// Takes a file's lines over. A line's number when something of the file is
-  /// left behind it, 0 when all was taken.
-  std::uint64_t add(const std::string& path, const content_result& found,
-                    const search_query& query, std::size_t max_bytes);
+  /// Takes a file's lines over. Nothing when all was taken; else the number of
+  /// the line behind which something is left, 0 when there was room for none.
+  std::optional<std::uint64_t> add(const std::string& path,
+                                   const content_result& found,
+                                   const search_query& query,
+                                   std::size_t max_bytes);
 };
 
 /// The answers for model and program.

@@ -231,6 +231,29 @@ TEST_CASE("file_search pages matches without loss or double, also in a file") {
   CHECK(page_through({{"content", "hit"}}) == all);
 }
 
+TEST_CASE("a file whose first line has no room is on the next page") {
+  world w;
+  const std::string line = "hit" + std::string(57, 'x') + "\n";
+  w.write("a", line);
+  w.write("b", line + line);
+  w.write("c", line);
+  w.config.limits.output_bytes = 100;
+  std::vector<std::string> seen;
+  std::size_t searched = 0;
+  json args = {{"content", "hit"}};
+  for (auto calls = 0; calls < 10; ++calls) {
+    auto got = w.ok(args);
+    for (const auto& each : got.structured["matches"])
+      seen.push_back(each["path"]);
+    searched += got.structured["files_searched"].get<std::size_t>();
+    if (!got.structured.contains("cursor"))
+      break;
+    args["cursor"] = got.structured["cursor"];
+  }
+  CHECK(seen == std::vector<std::string>{"a", "b", "b", "c"});
+  CHECK(searched >= 3);
+}
+
 TEST_CASE("file_search skips binary and large files and says so") {
   world w;
   w.config.limits.file_bytes = 10'000;
