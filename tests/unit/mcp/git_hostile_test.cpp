@@ -385,8 +385,8 @@ TEST_CASE("objects that claim or unpack to gigabytes do not take them") {
     const auto got = workers.all(request);
     CHECK_FALSE(has(got, "ended in the middle"));
     for (const auto pid : workers.pool->idle())
-      CHECK((caged::test::sanitized
-             || test::status_kb(pid, "VmHWM") < 64 * 1024));
+      if (caged::test::memory_counts())
+        CHECK(test::status_kb(pid, "VmHWM") < 64 * 1024);
   }
 }
 
@@ -432,8 +432,8 @@ TEST_CASE("huge diffs are cut early and take little memory") {
   REQUIRE(many);
   CHECK(many->structured["truncated"].is_boolean());
   for (const auto pid : workers.pool->idle())
-    CHECK(
-        (caged::test::sanitized || test::status_kb(pid, "VmHWM") < 64 * 1024));
+    if (caged::test::memory_counts())
+      CHECK(test::status_kb(pid, "VmHWM") < 64 * 1024);
 }
 
 TEST_CASE("very deep trees are served or refused, within memory") {
@@ -592,7 +592,8 @@ TEST_CASE("a git call that hangs ends by its timeout, or when it is "
   // libgit2 opens it and waits for a writer that never comes.
   REQUIRE(::mkfifo((box.ws + "/.gitignore").c_str(), 0644) == 0);
   git_workers workers{box};
-  workers.options.timeout = std::chrono::milliseconds{300};
+  // Longer than a worker takes to start, also on a machine that is full.
+  workers.options.timeout = std::chrono::seconds{3};
   const auto got = workers.all({{"op", "status"}});
   CHECK(has(got, "<timeout>"));
   CHECK(workers.pool->idle().empty());
@@ -600,10 +601,10 @@ TEST_CASE("a git call that hangs ends by its timeout, or when it is "
   git_workers others{box};
   const auto start = std::chrono::steady_clock::now();
   std::thread stop{[&] {
-    CHECK(test::eventually(std::chrono::seconds{5}, [&] {
+    test::eventually(std::chrono::seconds{5}, [&] {
       return std::chrono::steady_clock::now() - start
              > std::chrono::milliseconds{100};
-    }));
+    });
     others.cancel.cancel();
   }};
   const auto cancelled = others.all({{"op", "status"}});
