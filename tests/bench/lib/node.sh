@@ -72,6 +72,7 @@ node_peak_kb() { awk '/^VmHWM/ { print $2 }' "/proc/$node/status"; }
 
 # The hook for the pool: when caged-node has a setting for it, this is asked for
 # its flags and the row is measured. Members are handed out one after another
-# here, so the pool must refill within the time that one takes.
+# here; none is made meanwhile until half of the pool is gone, so a block of them
+# fits into the other half.
 pool_flags=(--pool "${CAGED_BENCH_POOL:-minimal=48}")
 pool_is_built() { "$bin/caged-node" --check-config | grep '^pool:' >/dev/null; }
