@@ -182,10 +182,12 @@ void client_session::list_templates(request&& r) {
       cursor != r.message.params.end() && !cursor->is_null())
     return refuse(r, rpc_code::invalid_params,
                   "there is no such cursor: start again without one");
-  auto items = json(server_.what.resources->templates());
-  if (!has_titles(r.spoken))
-    for (auto& each : items)
+  auto items = json::array();
+  for (auto& each : server_.what.resources->templates()) {
+    if (!has_titles(r.spoken))
       each.erase("title");
+    items.push_back(std::move(each));
+  }
   answer(r, "\"resourceTemplates\":" + to_text(items)
                 + cache_members(r.spoken, 300'000));
 }
