@@ -182,8 +182,8 @@ TEST_CASE("the timeout of a background command ends it") {
 TEST_CASE("at most 16 run, the one that ended first is forgotten first") {
   process_table table;
   const auto first = start(table, "echo first");
-  const auto second = start(table, "echo second");
   end_of(table, first);
+  const auto second = start(table, "echo second");
   end_of(table, second);
   for (std::size_t i = 2; i < process_table::most; ++i)
     start(table, "sleep 10000");
