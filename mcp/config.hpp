@@ -34,6 +34,8 @@ struct server_config {
   transport mode = transport::stdio;
   std::string host = "127.0.0.1";
   std::uint16_t port = 9090;
+  /// A Unix socket instead of host and port; empty: none.
+  std::string socket;
   std::string workspace = "."; ///< As given; see mcp/workspace.hpp.
   bool read_only = false;
   /// Programs that terminal_exec may run; nothing: all, through a shell.

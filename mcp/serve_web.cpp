@@ -21,10 +21,14 @@ int serve_web(server& of) {
   }
   auto& serving = **made;
   serving.stop_on_signals();
-  log::info("listening",
-            {{"host", serving.host()},
-             {"port", serving.port()},
-             {"transport", of.config().mode == transport::ws ? "ws" : "http"}});
+  const auto* spoken = of.config().mode == transport::ws ? "ws" : "http";
+  if (of.config().socket.empty())
+    log::info("listening", {{"host", serving.host()},
+                            {"port", serving.port()},
+                            {"transport", spoken}});
+  else
+    log::info("listening",
+              {{"socket", of.config().socket}, {"transport", spoken}});
   serving.run();
   return 0;
 }

@@ -4,8 +4,8 @@
 #include <unordered_map>
 
 #include <boost/asio/basic_stream_socket.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 
 #include "mcp/http_sessions.hpp"
 #include "mcp/web_budget.hpp"
@@ -17,9 +17,10 @@
 namespace caged::mcp {
 
 namespace net = boost::asio;
-/// The executor is named, so that no operation goes through a type-erased one.
-using tcp_socket =
-    net::basic_stream_socket<net::ip::tcp, net::io_context::executor_type>;
+/// Of TCP or a Unix socket. The executor is named, so that no operation goes
+/// through a type-erased one.
+using stream_socket = net::basic_stream_socket<net::generic::stream_protocol,
+                                               net::io_context::executor_type>;
 
 class web_connection {
 public:
@@ -71,7 +72,7 @@ struct web_context {
 
 /// Serve one connection, which adds itself to the context. `crowded`: there are
 /// as many as there may be, it is told so (503).
-void start_web_socket(web_context& context, tcp_socket socket, bool crowded);
-void start_http(web_context& context, tcp_socket socket, bool crowded);
+void start_web_socket(web_context& context, stream_socket socket, bool crowded);
+void start_http(web_context& context, stream_socket socket, bool crowded);
 
 } // namespace caged::mcp

@@ -46,7 +46,7 @@ class http_connection final
     : public web_connection,
       public std::enable_shared_from_this<http_connection> {
 public:
-  http_connection(web_context& context, tcp_socket socket, bool crowded)
+  http_connection(web_context& context, stream_socket socket, bool crowded)
       : context_{context},
         crowded_{crowded},
         socket_{std::move(socket)},
@@ -715,7 +715,7 @@ private:
     phase_ = phase::linger;
     deadline_ = clock::now() + linger_time;
     error_code ignored;
-    socket_.shutdown(tcp_socket::shutdown_send, ignored);
+    socket_.shutdown(stream_socket::shutdown_send, ignored);
     if (!watching_) // else the end of that read closes
       discard();
   }
@@ -736,7 +736,7 @@ private:
 
   web_context& context_;
   const bool crowded_;
-  tcp_socket socket_;
+  stream_socket socket_;
   net::basic_waitable_timer<clock, net::wait_traits<clock>,
                             net::io_context::executor_type>
       grace_;
@@ -767,7 +767,7 @@ private:
 
 } // namespace
 
-void start_http(web_context& context, tcp_socket socket, bool crowded) {
+void start_http(web_context& context, stream_socket socket, bool crowded) {
   auto one =
       std::make_shared<http_connection>(context, std::move(socket), crowded);
   context.add(one);

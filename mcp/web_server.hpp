@@ -38,8 +38,9 @@ struct web_times {
 /// WebSocket or Streamable HTTP for one configuration, on one thread.
 class web_server {
 public:
-  /// Binds and listens. Errors: as make_policy; conflict (the port is in use),
-  /// denied, io. `config` must outlive it.
+  /// Binds and listens. Errors: as make_policy; conflict (the port is in use,
+  /// the path of the socket is another's), denied, io. `config` must outlive
+  /// it.
   static result<std::unique_ptr<web_server>>
   listen(const server_config& config, session_factory factory,
          const web_times& times = {});
@@ -47,6 +48,7 @@ public:
   web_server(const web_server&) = delete;
   web_server& operator=(const web_server&) = delete;
 
+  /// Empty and 0 on a Unix socket.
   const std::string& host() const;
   std::uint16_t port() const;
   /// SIGTERM and SIGINT of this process stop it. Before run().

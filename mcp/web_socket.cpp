@@ -34,14 +34,14 @@ constexpr std::chrono::seconds linger_time{1};
 /// (written synchronously) and Beast's own (pong, close) never mix.
 class gather_stream {
 public:
-  using next_layer_type = tcp_socket;
-  using executor_type = tcp_socket::executor_type;
+  using next_layer_type = stream_socket;
+  using executor_type = stream_socket::executor_type;
 
-  explicit gather_stream(tcp_socket socket) : socket_{std::move(socket)} {}
+  explicit gather_stream(stream_socket socket) : socket_{std::move(socket)} {}
 
   executor_type get_executor() { return socket_.get_executor(); }
-  tcp_socket& next_layer() { return socket_; }
-  const tcp_socket& next_layer() const { return socket_; }
+  stream_socket& next_layer() { return socket_; }
+  const stream_socket& next_layer() const { return socket_; }
 
   /// Called when Beast says something by itself.
   std::function<void()> wants_flush;
@@ -93,7 +93,7 @@ public:
         [this, size, waited = false](auto& self, error_code why = {}) mutable {
           if (!waited) {
             waited = true;
-            socket_.async_wait(tcp_socket::wait_write, std::move(self));
+            socket_.async_wait(stream_socket::wait_write, std::move(self));
             return;
           }
           self.complete(why, why ? 0 : size);
@@ -102,7 +102,7 @@ public:
   }
 
 private:
-  tcp_socket socket_;
+  stream_socket socket_;
 };
 
 [[maybe_unused]] void teardown(beast::role_type role, gather_stream& stream,
@@ -120,7 +120,7 @@ void async_teardown(beast::role_type role, gather_stream& stream,
 class web_socket final : public web_connection,
                          public std::enable_shared_from_this<web_socket> {
 public:
-  web_socket(web_context& context, tcp_socket socket, bool crowded)
+  web_socket(web_context& context, stream_socket socket, bool crowded)
       : context_{context}, crowded_{crowded}, ws_{std::move(socket)} {}
 
   void start() {
@@ -174,7 +174,7 @@ public:
 private:
   enum class phase { head, refused, accepting, open, closing, gone };
 
-  tcp_socket& socket() { return ws_.next_layer().next_layer(); }
+  stream_socket& socket() { return ws_.next_layer().next_layer(); }
 
   // Handshake.
 
@@ -271,7 +271,7 @@ private:
     phase_ = phase::refused;
     deadline_ = clock::now() + linger_time;
     error_code ignored;
-    socket().shutdown(tcp_socket::shutdown_send, ignored);
+    socket().shutdown(stream_socket::shutdown_send, ignored);
     discard();
   }
 
@@ -524,7 +524,8 @@ private:
 
 } // namespace
 
-void start_web_socket(web_context& context, tcp_socket socket, bool crowded) {
+void start_web_socket(web_context& context, stream_socket socket,
+                      bool crowded) {
   auto one = std::make_shared<web_socket>(context, std::move(socket), crowded);
   context.add(one);
   one->start();

@@ -102,6 +102,24 @@ TEST_CASE("each flag of the server sets its part") {
   CHECK(c.limits.concurrent_calls == 3);
 }
 
+TEST_CASE("a Unix socket takes the place of host and port") {
+  CHECK(good({"--mode", "http", "--socket", "/run/a.sock"}).socket
+        == "/run/a.sock");
+  const auto longest = "/" + std::string(106, 's');
+  CHECK(good({"--mode", "ws", "--socket", longest}).socket == longest);
+  for (const auto& form : {longest + "s", std::string{"a.sock"},
+                           std::string{"/"}, std::string{"/run/"}})
+    CHECK(has(bad({"--mode", "ws", "--socket", form}), "--socket"));
+  CHECK(has(bad({"--socket", "/a"}), "stdio"));
+  for (const auto* other : {"--host=127.0.0.1", "--port=1"}) {
+    const auto why = bad({"--mode", "http", "--socket", "/a", other});
+    CHECK(has(why, "exclude each other"));
+    CHECK(has(why, std::string{other}.substr(0, 6)));
+  }
+  variable path{"CAGED_MCP_SOCKET", "/b"};
+  CHECK(good({"--mode", "http"}).socket == "/b");
+}
+
 TEST_CASE("a variable of the server counts unless there is the flag") {
   variable mode{"CAGED_MCP_MODE", "http"};
   variable port{"CAGED_MCP_PORT", "1234"};
@@ -174,8 +192,8 @@ TEST_CASE("help shows every flag with its variable, and examples") {
         "--allowed-commands", "--log-level", "--token-file",
         "--allowed-origins", "--allow-hooks", "--git-author",
         "--max-output-bytes", "--max-file-bytes", "--max-exec-seconds",
-        "--max-concurrent-calls", "CAGED_MCP_PORT", "CAGED_MCP_READ_ONLY",
-        "Examples:"})
+        "--max-concurrent-calls", "--socket", "CAGED_MCP_PORT",
+        "CAGED_MCP_READ_ONLY", "Examples:"})
     CHECK(has(help->print, each));
   auto version = read_config({"--version"});
   REQUIRE(version);
