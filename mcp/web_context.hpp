@@ -37,6 +37,9 @@ public:
   virtual std::size_t busy() const = 0;
 };
 
+/// A request's head as Beast has it, which is not to be included here.
+struct web_request_head;
+
 struct web_context {
   web_context(const server_config& c, web_policy p, session_factory f,
               const web_times& t)
@@ -73,6 +76,10 @@ struct web_context {
 /// Serve one connection, which adds itself to the context. `crowded`: there are
 /// as many as there may be, it is told so (503).
 void start_web_socket(web_context& context, stream_socket socket, bool crowded);
+/// The same for a connection of HTTP whose request, which passed check_head,
+/// asks for WebSocket. `read_ahead`: bytes followed it.
+void upgrade_to_web_socket(web_context& context, stream_socket socket,
+                           web_request_head&& request, bool read_ahead);
 void start_http(web_context& context, stream_socket socket, bool crowded);
 
 } // namespace caged::mcp

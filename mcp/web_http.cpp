@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <boost/beast/websocket/rfc6455.hpp>
 
 #include "mcp/http_stream.hpp"
 #include "mcp/web_beast.hpp"
@@ -174,6 +175,8 @@ private:
       refuse({503, crowded_ ? "there are as many connections as there may be: "
                               "close one or try again later"
                             : "the server stops"});
+    } else if (beast::websocket::is_upgrade(request)) {
+      upgrade();
     } else if (head.method == "POST") {
       begin_post(head);
     } else if (head.method == "OPTIONS") {
@@ -201,6 +204,20 @@ private:
     }
     keep_ = false;
     refuse(refusal_of(why));
+  }
+
+  /// From here on the connection is a WebSocket.
+  void upgrade() {
+    if (!parser_->is_done()) {
+      refuse({400, "a request for WebSocket has no body"});
+      return;
+    }
+    phase_ = phase::gone;
+    deadline_.reset();
+    context_.remove(this);
+    upgrade_to_web_socket(context_, std::move(socket_),
+                          {std::move(parser_->release().base())},
+                          in_.size() > 0);
   }
 
   void begin_post(const web_head& head) {

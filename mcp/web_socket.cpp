@@ -123,6 +123,12 @@ public:
   web_socket(web_context& context, stream_socket socket, bool crowded)
       : context_{context}, crowded_{crowded}, ws_{std::move(socket)} {}
 
+  /// For a request that another has read and checked.
+  void start(web_request_head&& request, bool read_ahead) {
+    request_.base() = std::move(request.of);
+    answer(std::nullopt, read_ahead);
+  }
+
   void start() {
     parser_.emplace();
     parser_->header_limit(static_cast<std::uint32_t>(most_head_bytes));
@@ -192,19 +198,24 @@ private:
         refuse(refusal_of(why));
       return;
     }
-    const auto head = head_of(parser_->get());
+    request_ = parser_->release();
+    parser_.reset();
+    const auto head = head_of(request_);
     auto bad = check_head(context_.policy, head);
     if (!bad && crowded_)
       bad = web_refusal{503, "there are as many connections as there may be: "
                              "close one or try again later"};
-    if (!bad && !websocket::is_upgrade(parser_->get()))
+    answer(std::move(bad), in_.size() > 0);
+  }
+
+  void answer(std::optional<web_refusal> bad, bool read_ahead) {
+    if (!bad && !websocket::is_upgrade(request_))
       bad = web_refusal{426, "this port speaks WebSocket: use --mode http for "
                              "Streamable HTTP"};
-    const auto offered =
-        to_view(parser_->get()[http::field::sec_websocket_protocol]);
+    const auto offered = to_view(request_[http::field::sec_websocket_protocol]);
     if (!bad && !offered.empty() && !lists(offered, "mcp"))
       bad = web_refusal{400, "the subprotocol is mcp"};
-    if (!bad && in_.size() > 0)
+    if (!bad && read_ahead)
       bad =
           web_refusal{400, "nothing may follow the request before its answer"};
     if (bad) {
@@ -230,15 +241,14 @@ private:
     ws_.read_message_max(context_.config.max_message_bytes);
     ws_.auto_fragment(false); // else messages are cut at 4 KiB
     ws_.text(true);
-    ws_.async_accept(parser_->get(),
-                     [self = shared_from_this()](error_code why) {
-                       if (self->phase_ != phase::accepting)
-                         return;
-                       if (why)
-                         self->linger(); // Beast has told it what was wrong
-                       else
-                         self->open();
-                     });
+    ws_.async_accept(request_, [self = shared_from_this()](error_code why) {
+      if (self->phase_ != phase::accepting)
+        return;
+      if (why)
+        self->linger(); // Beast has told it what was wrong
+      else
+        self->open();
+    });
   }
 
   void refuse(const web_refusal& why) {
@@ -293,7 +303,7 @@ private:
     phase_ = phase::open;
     deadline_.reset();
     ws_.next_layer().says_goodbye = [this] { on_goodbye(); };
-    parser_.reset();
+    request_ = {};
     outbox_ = std::make_shared<outbox>(context_.budget,
                                        [this, weak = weak_from_this()] {
                                          net::post(context_.io, [weak] {
@@ -505,6 +515,7 @@ private:
   websocket::stream<gather_stream, false> ws_;
   beast::flat_buffer in_;
   std::optional<http::request_parser<http::empty_body>> parser_;
+  http::request<http::empty_body> request_;
   std::string refusal_;
   std::optional<clock::time_point> deadline_;
 
@@ -529,6 +540,13 @@ void start_web_socket(web_context& context, stream_socket socket,
   auto one = std::make_shared<web_socket>(context, std::move(socket), crowded);
   context.add(one);
   one->start();
+}
+
+void upgrade_to_web_socket(web_context& context, stream_socket socket,
+                           web_request_head&& request, bool read_ahead) {
+  auto one = std::make_shared<web_socket>(context, std::move(socket), false);
+  context.add(one);
+  one->start(std::move(request), read_ahead);
 }
 
 } // namespace caged::mcp
