@@ -11,6 +11,7 @@
 #include "mcp/web_budget.hpp"
 #include "mcp/web_rules.hpp"
 #include "mcp/web_server.hpp"
+#include "mcp/ws_sessions.hpp"
 
 /// Between web_server.cpp and the two kinds of connections; all of it belongs
 /// to the I/O thread.
@@ -48,7 +49,8 @@ struct web_context {
         factory{std::move(f)},
         times{t},
         budget{c.max_message_bytes},
-        sessions{budget, c.max_connections} {}
+        sessions{budget, c.max_connections},
+        resumable{budget, c.max_connections} {}
 
   const server_config& config;
   const web_policy policy;
@@ -57,6 +59,9 @@ struct web_context {
   net::io_context io{1};
   web_budget budget;
   http_sessions sessions;
+  ws_sessions resumable;
+  std::size_t bound_sessions = 0; ///< Of WebSockets, ending with them.
+  bool had_session = false;       ///< Of any kind, ever.
   std::unordered_map<web_connection*, std::shared_ptr<web_connection>>
       connections;
   bool stopping = false;

@@ -372,6 +372,7 @@ private:
       one_shot_ = std::move(fresh); // refused: closed after its answer
     } else {
       session_ = context_.sessions.add(std::move(fresh), now);
+      context_.had_session = true;
       append_field(session_field_, "Mcp-Session-Id", session_->id);
     }
     await_answer();

@@ -201,6 +201,7 @@ void web_server::impl::tick() {
     if (++ticks % ticks_per_sweep == 0
         || context.times.session_idle < tick_period * ticks_per_sweep)
       context.sessions.expire(now, context.times.session_idle);
+    context.resumable.expire(now, context.times.resume_grace);
     if (context.stopping)
       end_when_quiet();
     else
@@ -224,16 +225,19 @@ void web_server::impl::end_when_quiet() {
   std::vector<std::shared_ptr<web_connection>> all;
   for (const auto& [key, one] : context.connections)
     all.push_back(one);
-  auto busy = context.sessions.busy();
+  auto busy = context.sessions.busy() + context.resumable.busy();
   for (const auto& one : all) {
     busy += one->busy();
     one->wind_down();
   }
   const auto now = clock::now();
-  if (busy == 0)
+  if (busy == 0) {
     context.sessions.end_all();
+    context.resumable.end_all();
+  }
   if ((busy == 0 && context.connections.empty()) || now >= stop_at) {
     context.sessions.end_all();
+    context.resumable.end_all();
     for (const auto& one : all)
       one->kill();
     context.io.stop();
@@ -253,6 +257,7 @@ web_server::~web_server() {
   // Sessions and workers may outlive this: nothing of theirs reaches the
   // context once everything is closed.
   impl_->context.sessions.end_all();
+  impl_->context.resumable.end_all();
   while (!impl_->context.connections.empty())
     std::shared_ptr<web_connection> {
       impl_->context.connections.begin()->second

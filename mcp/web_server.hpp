@@ -29,6 +29,8 @@ struct web_times {
   /// A peer that does not read; fewer when memory is short.
   std::chrono::milliseconds stall{30'000}, short_stall{2'000};
   std::chrono::milliseconds session_idle{30 * 60'000}; ///< HTTP sessions.
+  /// Resumable sessions of WebSocket without a connection.
+  std::chrono::milliseconds resume_grace{60'000};
   std::chrono::milliseconds keep_alive{15'000}; ///< Comments on SSE streams.
   /// How long an answer may take to come alone as JSON, before a stream starts.
   std::chrono::milliseconds quick{10};

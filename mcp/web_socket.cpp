@@ -11,6 +11,7 @@
 
 #include "mcp/outbox.hpp"
 #include "mcp/web_beast.hpp"
+#include "mcp/ws_sessions.hpp"
 
 namespace caged::mcp {
 
@@ -45,9 +46,10 @@ public:
 
   /// Called when Beast says something by itself.
   std::function<void()> wants_flush;
-  /// Called when that is a close frame: also after what no peer may send. Beast
-  /// itself only reports it when the peer has closed its side, too.
-  std::function<void()> says_goodbye;
+  /// Called with its code when that is a close frame: also after what no peer
+  /// may send. Beast itself only reports it when the peer has closed its side,
+  /// too.
+  std::function<void(std::uint16_t)> says_goodbye;
   std::string out;
 
   template <class Buffers>
@@ -86,7 +88,7 @@ public:
     const auto before = out.size();
     const auto size = write_some(from);
     if (says_goodbye && size > 0 && out[before] == '\x88')
-      says_goodbye();
+      says_goodbye(close_code_of(std::string_view{out}.substr(before)));
     if (wants_flush)
       wants_flush();
     net::async_compose<Handler, void(error_code, std::size_t)>(
@@ -102,6 +104,16 @@ public:
   }
 
 private:
+  /// RFC 6455, 5.5.1; 0 without.
+  static std::uint16_t close_code_of(std::string_view frame) {
+    const auto byte = [&](std::size_t at) {
+      return static_cast<unsigned>(static_cast<unsigned char>(frame[at]));
+    };
+    return frame.size() < 4
+               ? std::uint16_t{0}
+               : static_cast<std::uint16_t>(byte(2) << 8U | byte(3));
+  }
+
   stream_socket socket_;
 };
 
@@ -218,11 +230,61 @@ private:
     if (!bad && read_ahead)
       bad =
           web_refusal{400, "nothing may follow the request before its answer"};
+    auto asked = parse_resume(to_view(request_.target()));
+    if (!bad && !asked)
+      bad = web_refusal{400, std::move(asked.error().message)};
+    // A request that Beast will refuse must not take a session over.
+    if (!bad && !asked->id.empty()
+        && request_[http::field::sec_websocket_version] == "13"
+        && request_.count(http::field::sec_websocket_key) == 1
+        && !take_session(*asked))
+      bad = web_refusal{503, "there are as many sessions as there may be: end "
+                             "one or try again later"};
     if (bad) {
       refuse(*bad);
       return;
     }
     accept(!offered.empty());
+  }
+
+  /// Starts or resumes a session that outlives this connection, before the
+  /// answer to the handshake: that says how many messages of the client there
+  /// were. False: there are too many.
+  bool take_session(const resume_request& asked) {
+    const auto weak = weak_from_this();
+    auto got = context_.resumable.attach(asked,
+                                         {waker(),
+                                          [weak] {
+                                            if (const auto self = weak.lock())
+                                              self->evicted();
+                                          }},
+                                         context_.factory.make, clock::now());
+    close_code_ = got.code;
+    close_reason_ = std::move(got.reason);
+    if (!got.of)
+      return close_code_ != 0;
+    resumed_ = {asked.id, std::to_string(got.of->received)};
+    if (close_code_ != 0)
+      return true;
+    context_.had_session = true;
+    fresh_ = got.fresh;
+    skip_ = got.skip;
+    kept_ = std::move(got.of);
+    outbox_ = kept_->out;
+    session_ = kept_->of;
+    return true;
+  }
+
+  /// Another connection has the session now.
+  void evicted() {
+    kept_ = nullptr;
+    outbox_ = nullptr;
+    session_ = nullptr;
+    if (phase_ == phase::open)
+      close(resume_code::taken_over,
+            "another connection took the session over");
+    else
+      kill();
   }
 
   void accept(bool named) {
@@ -233,9 +295,13 @@ private:
     ws_.set_option(websocket::stream_base::timeout{times.head, times.silence,
                                                    /*keep_alive_pings*/ true});
     ws_.set_option(websocket::stream_base::decorator{
-        [named](websocket::response_type& response) {
+        [named, resumed = resumed_](websocket::response_type& response) {
           if (named)
             response.set(http::field::sec_websocket_protocol, "mcp");
+          if (!resumed.first.empty()) {
+            response.set("Mcp-Session-Id", resumed.first);
+            response.set("Caged-Received", resumed.second);
+          }
           response.set(http::field::server, "caged-mcp-server");
         }});
     ws_.read_message_max(context_.config.max_message_bytes);
@@ -244,9 +310,11 @@ private:
     ws_.async_accept(request_, [self = shared_from_this()](error_code why) {
       if (self->phase_ != phase::accepting)
         return;
-      if (why)
-        self->linger(); // Beast has told it what was wrong
-      else
+      if (why) {
+        // Beast has told it what was wrong.
+        self->leave(/*for_good*/ self->fresh_);
+        self->linger();
+      } else
         self->open();
     });
   }
@@ -302,17 +370,33 @@ private:
   void open() {
     phase_ = phase::open;
     deadline_.reset();
-    ws_.next_layer().says_goodbye = [this] { on_goodbye(); };
+    ws_.next_layer().says_goodbye = [this](std::uint16_t code) {
+      on_goodbye(code);
+    };
     request_ = {};
-    outbox_ = std::make_shared<outbox>(context_.budget,
-                                       [this, weak = weak_from_this()] {
-                                         net::post(context_.io, [weak] {
-                                           if (const auto self = weak.lock())
-                                             self->flush();
-                                         });
-                                       });
-    session_ = context_.factory.make(outbox_);
-    read();
+    if (close_code_ != 0) {
+      close(close_code_, close_reason_);
+      return;
+    }
+    if (kept_) {
+      flush(); // what woke us before the handshake was over
+    } else {
+      outbox_ = std::make_shared<outbox>(context_.budget, waker());
+      session_ = context_.factory.make(outbox_);
+      context_.had_session = true;
+      ++context_.bound_sessions;
+    }
+    if (phase_ == phase::open)
+      read();
+  }
+
+  std::function<void()> waker() {
+    return [this, weak = weak_from_this()] {
+      net::post(context_.io, [weak] {
+        if (const auto self = weak.lock())
+          self->flush();
+      });
+    };
   }
 
   // Messages of the client.
@@ -361,17 +445,37 @@ private:
     flush_soon();
   }
 
-  void on_message() {
-    outbox_->cork(true);
-    const auto data = in_.cdata();
-    auto text =
-        parse_text({static_cast<const char*>(data.data()), data.size()});
+  /// Whether the session has not had it on an earlier connection.
+  bool is_new() {
+    if (!kept_)
+      return true;
+    if (skip_ > 0) {
+      --skip_;
+      return false;
+    }
+    ++kept_->received;
+    return true;
+  }
+
+  void forget_message() {
     in_.clear();
     if (arriving_ > 0) {
       context_.budget.arrived(arriving_);
       arriving_ = 0;
       in_.shrink_to_fit(); // a large message must not keep its buffer
     }
+  }
+
+  void on_message() {
+    if (!is_new()) {
+      forget_message();
+      return;
+    }
+    outbox_->cork(true);
+    const auto data = in_.cdata();
+    auto text =
+        parse_text({static_cast<const char*>(data.data()), data.size()});
+    forget_message();
     if (text)
       session_->receive(std::move(*text), outbox_);
     else
@@ -470,38 +574,50 @@ private:
 
   // The end.
 
-  void end_session() {
-    if (outbox_)
-      outbox_->close(); // first: a worker that waits for room goes on
-    if (const auto session = std::exchange(session_, nullptr))
+  /// `for_good`: ends also a session that the client could come back to.
+  void leave(bool for_good) {
+    const auto out = std::exchange(outbox_, nullptr);
+    const auto session = std::exchange(session_, nullptr);
+    if (const auto kept = std::exchange(kept_, nullptr)) {
+      if (for_good || context_.stopping)
+        context_.resumable.end(kept);
+      else
+        context_.resumable.detach(*kept, clock::now());
+    } else if (session) {
+      out->close(); // first: a worker that waits for room goes on
       session->close();
+      --context_.bound_sessions;
+    }
     context_.budget.arrived(std::exchange(arriving_, 0));
   }
 
-  void close(websocket::close_code code, const char* why) {
+  void close(std::uint16_t code, std::string_view why) {
     if (phase_ != phase::open)
       return;
-    on_goodbye();
-    ws_.async_close({code, why}, [self = shared_from_this()](error_code) {
-      self->finish();
-    });
+    on_goodbye(code);
+    const websocket::close_reason reason{
+        static_cast<websocket::close_code>(code),
+        beast::string_view{why.data(), why.size()}};
+    ws_.async_close(
+        reason, [self = shared_from_this()](error_code) { self->finish(); });
   }
 
-  /// A close frame goes out. The session ends now, whatever the peer does.
-  void on_goodbye() {
+  /// A close frame goes out. The session ends now or is left, whatever the peer
+  /// does. 1000: the answer to a client that closes with it or without a code.
+  void on_goodbye(std::uint16_t code) {
     if (phase_ != phase::open)
       return;
     phase_ = phase::closing;
     paused_ = false;
     deadline_ = clock::now() + linger_time;
-    end_session();
+    leave(/*for_good*/ code == websocket::close_code::normal);
   }
 
   void finish() {
     if (phase_ == phase::gone)
       return;
     phase_ = phase::gone;
-    end_session();
+    leave(/*for_good*/ false);
     error_code ignored;
     socket().close(ignored);
     context_.remove(this);
@@ -519,8 +635,18 @@ private:
   std::string refusal_;
   std::optional<clock::time_point> deadline_;
 
-  std::shared_ptr<outbox> outbox_;
+  // Null once the session was left.
+  std::shared_ptr<ws_outlet> outbox_;
   std::shared_ptr<session> session_;
+
+  // A session that outlives this connection.
+  std::shared_ptr<ws_session> kept_;
+  bool fresh_ = false;     ///< It began here.
+  std::uint64_t skip_ = 0; ///< Messages to come that it has had.
+  std::pair<std::string, std::string> resumed_; ///< For the handshake.
+  std::uint16_t close_code_ = 0; ///< Why it cannot be resumed; 0: it can.
+  std::string close_reason_;
+
   std::size_t arriving_ = 0; ///< Bytes of an unfinished message.
   bool paused_ = false;      ///< No read until the outbox has room.
 
