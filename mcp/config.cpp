@@ -101,7 +101,7 @@ bool is_author(std::string_view text) {
                 == std::string_view::npos;
 }
 
-const std::array<option_row, 17> rows = {{
+const std::array<option_row, 20> rows = {{
     {"mode", "CAGED_MCP_MODE", "stdio, ws or http", "Transport (stdio)", false,
      [](server_config& to, std::string_view value) {
        if (value != "stdio" && value != "ws" && value != "http")
@@ -222,6 +222,31 @@ const std::array<option_row, 17> rows = {{
      "Connections of ws and http at the same time (1024)", false,
      [](server_config& to, std::string_view value) {
        return set_number<unsigned>(to.max_connections, value, 1, 65536);
+     }},
+    {"session-idle", "CAGED_MCP_SESSION_IDLE",
+     "a number of seconds from 1 to 604800",
+     "Sessions of http that nobody uses end after so long (1800)", false,
+     [](server_config& to, std::string_view value) {
+       unsigned seconds = 0;
+       const auto ok = set_number<unsigned>(seconds, value, 1, 604800);
+       to.session_idle = std::chrono::seconds{seconds};
+       return ok;
+     }},
+    {"idle-exit", "CAGED_MCP_IDLE_EXIT",
+     "a number of seconds from 0 (never) to 604800",
+     "ws and http end when there was no connection and no session for so long "
+     "(0)",
+     false,
+     [](server_config& to, std::string_view value) {
+       unsigned seconds = 0;
+       const auto ok = set_number<unsigned>(seconds, value, 0, 604800);
+       to.idle_exit = std::chrono::seconds{seconds};
+       return ok;
+     }},
+    {"one-session", "CAGED_MCP_ONE_SESSION", "true or false",
+     "ws and http end with their last session", true,
+     [](server_config& to, std::string_view value) {
+       return set_switch(to.one_session, value);
      }},
 }};
 

@@ -14,7 +14,10 @@ int serve_web(server& of) {
   factory.one_shot = [&of, shared = std::make_shared<process_table>()] {
     return session::make(of, nullptr, shared);
   };
-  auto made = web_server::listen(of.config(), std::move(factory));
+  web_times times;
+  times.session_idle = of.config().session_idle;
+  times.idle_exit = of.config().idle_exit;
+  auto made = web_server::listen(of.config(), std::move(factory), times);
   if (!made) {
     log::error(made.error().message, {{"hint", made.error().hint}});
     return 1;

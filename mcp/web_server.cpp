@@ -12,6 +12,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 
+#include <poll.h>
 #include <sys/resource.h>
 
 #include "mcp/log.hpp"
@@ -79,6 +80,7 @@ struct web_server::impl {
   void accept();
   void admit(stream_socket socket);
   void tick();
+  bool is_over(clock::time_point now);
   void begin_stop();
   void end_when_quiet();
 
@@ -89,6 +91,7 @@ struct web_server::impl {
   timer next_accept{context.io.get_executor()};
   net::basic_signal_set<executor> signals{context.io.get_executor()};
   clock::time_point stop_at;
+  clock::time_point last_use; ///< There was a connection or a session.
   int ticks = 0;
   std::string host;
   std::uint16_t port = 0;
@@ -172,6 +175,7 @@ void web_server::impl::accept() {
 void web_server::impl::admit(stream_socket socket) {
   const std::size_t most = context.config.max_connections;
   const auto now = context.connections.size();
+  last_use = clock::now();
   if (now >= most + most_told)
     return; // closes it
   error_code ignored;
@@ -202,11 +206,36 @@ void web_server::impl::tick() {
         || context.times.session_idle < tick_period * ticks_per_sweep)
       context.sessions.expire(now, context.times.session_idle);
     context.resumable.expire(now, context.times.resume_grace);
-    if (context.stopping)
+    if (!context.stopping && is_over(now))
+      begin_stop(); // ticks on by itself
+    else if (context.stopping)
       end_when_quiet();
     else
       tick();
   });
+}
+
+bool web_server::impl::is_over(clock::time_point now) {
+  const auto sessions = context.sessions.size() + context.resumable.size()
+                        + context.bound_sessions;
+  if (context.config.one_session && context.had_session && sessions == 0
+      && std::all_of(
+          context.connections.begin(), context.connections.end(),
+          [](const auto& each) { return each.first->busy() == 0; })) {
+    log::info("the session is over");
+    return true;
+  }
+  if (sessions > 0 || !context.connections.empty())
+    last_use = now;
+  const auto most = context.times.idle_exit;
+  if (most.count() == 0 || now - last_use < most)
+    return false;
+  // Somebody who has just connected must not find a server that ends.
+  pollfd waiting{incoming.native_handle(), POLLIN, 0};
+  if (::poll(&waiting, 1, 0) > 0)
+    return false;
+  log::info("idle", {{"milliseconds", most.count()}});
+  return true;
 }
 
 void web_server::impl::begin_stop() {
@@ -298,6 +327,7 @@ void web_server::stop_on_signals() {
 }
 
 void web_server::run() {
+  impl_->last_use = clock::now();
   impl_->accept();
   impl_->tick();
   impl_->context.io.run();

@@ -35,6 +35,9 @@ struct web_times {
   /// How long an answer may take to come alone as JSON, before a stream starts.
   std::chrono::milliseconds quick{10};
   std::chrono::milliseconds last_calls{1'000}; ///< After stop().
+  /// run() returns when there was no connection and no session for so long; 0:
+  /// never.
+  std::chrono::milliseconds idle_exit{0};
 };
 
 /// WebSocket or Streamable HTTP for one configuration, on one thread.
@@ -55,7 +58,8 @@ public:
   std::uint16_t port() const;
   /// SIGTERM and SIGINT of this process stop it. Before run().
   void stop_on_signals();
-  /// Serves until stop(); then every connection and session is closed.
+  /// Serves until stop(), or until the server is idle or its only session over
+  /// (server_config::one_session); then every connection and session is closed.
   void run();
   /// No new connections; running calls get a second. Any thread.
   void stop();
