@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "caged_version.hpp"
@@ -100,7 +101,7 @@ bool is_author(std::string_view text) {
                 == std::string_view::npos;
 }
 
-const std::array<option_row, 16> rows = {{
+const std::array<option_row, 20> rows = {{
     {"mode", "CAGED_MCP_MODE", "stdio, ws or http", "Transport (stdio)", false,
      [](server_config& to, std::string_view value) {
        if (value != "stdio" && value != "ws" && value != "http")
@@ -121,6 +122,16 @@ const std::array<option_row, 16> rows = {{
      [](server_config& to, std::string_view value) {
        to.host = value == "localhost" ? "127.0.0.1" : std::string{value};
        return is_address(to.host);
+     }},
+    {"socket", "CAGED_MCP_SOCKET", "an absolute path of at most 107 bytes",
+     "Unix socket of ws and http, instead of --host and --port; only its owner "
+     "can connect",
+     false,
+     [](server_config& to, std::string_view value) {
+       to.socket = value;
+       // unix(7): sun_path, and its final zero.
+       return value.size() > 1 && value.front() == '/' && value.back() != '/'
+              && value.size() < sizeof(sockaddr_un::sun_path);
      }},
     {"workspace", "CAGED_MCP_WORKSPACE", "a folder",
      "The folder that tools work in (.)", false,
@@ -212,6 +223,31 @@ const std::array<option_row, 16> rows = {{
      [](server_config& to, std::string_view value) {
        return set_number<unsigned>(to.max_connections, value, 1, 65536);
      }},
+    {"session-idle", "CAGED_MCP_SESSION_IDLE",
+     "a number of seconds from 1 to 604800",
+     "Sessions of http that nobody uses end after so long (1800)", false,
+     [](server_config& to, std::string_view value) {
+       unsigned seconds = 0;
+       const auto ok = set_number<unsigned>(seconds, value, 1, 604800);
+       to.session_idle = std::chrono::seconds{seconds};
+       return ok;
+     }},
+    {"idle-exit", "CAGED_MCP_IDLE_EXIT",
+     "a number of seconds from 0 (never) to 604800",
+     "ws and http end when there was no connection and no session for so long "
+     "(0)",
+     false,
+     [](server_config& to, std::string_view value) {
+       unsigned seconds = 0;
+       const auto ok = set_number<unsigned>(seconds, value, 0, 604800);
+       to.idle_exit = std::chrono::seconds{seconds};
+       return ok;
+     }},
+    {"one-session", "CAGED_MCP_ONE_SESSION", "true or false",
+     "ws and http end with their last session", true,
+     [](server_config& to, std::string_view value) {
+       return set_switch(to.one_session, value);
+     }},
 }};
 
 constexpr auto examples =
@@ -230,7 +266,7 @@ constexpr auto examples =
 result<std::string> read_token(const std::string& path) {
   const auto named = [&](const std::string& why) {
     return fail(ec::bad_request, "--token-file " + caged::quoted(path) + " "
-                                     + why + "; give " + rows[7].form);
+                                     + why + "; give " + rows[8].form);
   };
   const owned_fd fd{
       ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
@@ -329,6 +365,17 @@ result<invocation> read_config(std::vector<std::string> args) {
       return fail(ec::bad_request, std::string{"--"} + row.flag + " ("
                                        + row.variable + ") must be " + row.form
                                        + ", not " + caged::quoted(values[i]));
+  }
+  if (!out.socket.empty()) {
+    if (out.mode == transport::stdio)
+      return fail(ec::bad_request, "--socket is for --mode ws and --mode http, "
+                                   "not for stdio: give one of them");
+    for (const auto* other : {"--host", "--port"})
+      if (app.get_option(other)->count() > 0)
+        return fail(ec::bad_request,
+                    std::string{other}
+                        + " and --socket exclude each other: the server "
+                          "listens on a Unix socket or on a port");
   }
   if (!token_file.empty()) {
     auto token = read_token(token_file);

@@ -34,6 +34,8 @@ struct server_config {
   transport mode = transport::stdio;
   std::string host = "127.0.0.1";
   std::uint16_t port = 9090;
+  /// A Unix socket instead of host and port; empty: none.
+  std::string socket;
   std::string workspace = "."; ///< As given; see mcp/workspace.hpp.
   bool read_only = false;
   /// Programs that terminal_exec may run; nothing: all, through a shell.
@@ -48,6 +50,12 @@ struct server_config {
   tool_limits limits;
   // Network transports.
   unsigned max_connections = 1024;
+  /// Sessions of HTTP that nobody uses end after so long.
+  std::chrono::seconds session_idle{30 * 60};
+  /// The server ends when there was no connection and no session for so long;
+  /// 0: never.
+  std::chrono::seconds idle_exit{0};
+  bool one_session = false; ///< It ends with its last session.
   std::size_t max_message_bytes = 24U << 20U; ///< One JSON-RPC message.
 };
 

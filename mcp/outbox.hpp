@@ -12,10 +12,25 @@
 
 namespace caged::mcp {
 
+/// Where a WebSocket takes its messages from. All but send(): I/O thread alone.
+class ws_outlet : public outlet {
+public:
+  /// While corked, what this thread sends does not wake it: it looks itself.
+  virtual void cork(bool on) = 0;
+  /// The next message, or false. Counts until written().
+  virtual bool take(std::string& message) = 0;
+  /// So many bytes of what was taken left this process.
+  virtual void written(std::size_t bytes) = 0;
+  virtual bool full() const = 0;
+  virtual bool empty() const = 0;
+  /// From now on the peer is gone: waiting workers go on.
+  virtual void close() = 0;
+};
+
 /// Messages on their way to one WebSocket. Sessions send from any thread, the
 /// I/O thread takes. A worker waits while too much is there; the I/O thread
 /// never does: it looks at full() and stops reading.
-class outbox final : public outlet {
+class outbox final : public ws_outlet {
 public:
   /// To be made on the I/O thread. `wake` is called from any thread when there
   /// is something to take; never after close(). `budget` must outlive close().
@@ -23,17 +38,12 @@ public:
 
   bool send(std::string message) override;
 
-  // The I/O thread alone:
-  /// While corked, what this thread sends does not wake it: it looks itself.
-  void cork(bool on) { corked_ = on; }
-  /// The next message, or false. Counts until written().
-  bool take(std::string& message);
-  /// So many bytes of what was taken left this process.
-  void written(std::size_t bytes);
-  bool full() const;
-  bool empty() const;
-  /// From now on the peer is gone: waiting workers go on.
-  void close();
+  void cork(bool on) override { corked_ = on; }
+  bool take(std::string& message) override;
+  void written(std::size_t bytes) override;
+  bool full() const override;
+  bool empty() const override;
+  void close() override;
 
 private:
   const std::thread::id io_ = std::this_thread::get_id();

@@ -55,6 +55,12 @@ bool replay_store::knows(std::uint64_t number) const {
   return streams_.contains(number);
 }
 
+std::size_t replay_store::kept(std::uint64_t number) const {
+  std::lock_guard guard{lock_};
+  const auto at = streams_.find(number);
+  return at == streams_.end() ? 0 : at->second.kept;
+}
+
 void replay_store::trim() {
   std::lock_guard guard{lock_};
   trim_locked();

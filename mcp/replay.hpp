@@ -39,6 +39,8 @@ public:
   std::optional<std::vector<stream_event>> after(const event_id& last) const;
   /// Whether anything of the stream can still be asked for.
   bool knows(std::uint64_t stream) const;
+  /// Events of the stream that can be asked for: its newest.
+  std::size_t kept(std::uint64_t stream) const;
   /// Applies the budget, which shrinks as sessions get more.
   void trim();
   /// With what an event costs beside its text.

@@ -14,17 +14,24 @@ int serve_web(server& of) {
   factory.one_shot = [&of, shared = std::make_shared<process_table>()] {
     return session::make(of, nullptr, shared);
   };
-  auto made = web_server::listen(of.config(), std::move(factory));
+  web_times times;
+  times.session_idle = of.config().session_idle;
+  times.idle_exit = of.config().idle_exit;
+  auto made = web_server::listen(of.config(), std::move(factory), times);
   if (!made) {
     log::error(made.error().message, {{"hint", made.error().hint}});
     return 1;
   }
   auto& serving = **made;
   serving.stop_on_signals();
-  log::info("listening",
-            {{"host", serving.host()},
-             {"port", serving.port()},
-             {"transport", of.config().mode == transport::ws ? "ws" : "http"}});
+  const auto* spoken = of.config().mode == transport::ws ? "ws" : "http";
+  if (of.config().socket.empty())
+    log::info("listening", {{"host", serving.host()},
+                            {"port", serving.port()},
+                            {"transport", spoken}});
+  else
+    log::info("listening",
+              {{"socket", of.config().socket}, {"transport", spoken}});
   serving.run();
   return 0;
 }

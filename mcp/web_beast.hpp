@@ -21,6 +21,10 @@ inline std::string_view to_view(boost::beast::string_view text) {
   return {text.data(), text.size()};
 }
 
+struct web_request_head {
+  http::request_header<> of;
+};
+
 /// The decisive headers; views into `from`.
 inline web_head head_of(const http::request_header<>& from) {
   web_head out;

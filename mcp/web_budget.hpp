@@ -19,10 +19,15 @@ public:
     outbox_.store(share(outgoing_total, count, 16U << 10U, 256U << 10U),
                   std::memory_order_relaxed);
   }
-  /// The same for what sessions keep to send again.
+  /// The same for what sessions keep to send again, those of HTTP and the
+  /// resumable ones of WebSocket. I/O thread alone.
   void sessions(std::size_t count) {
-    replay_.store(share(replay_total, count, 16U << 10U, 1U << 20U),
-                  std::memory_order_relaxed);
+    sessions_ = count;
+    share_replay();
+  }
+  void resumable_sessions(std::size_t count) {
+    resumable_ = count;
+    share_replay();
   }
   /// Bytes of messages that one connection may have waiting.
   std::size_t outbox() const { return outbox_.load(std::memory_order_relaxed); }
@@ -63,7 +68,14 @@ private:
     return std::clamp(total / std::max<std::size_t>(count, 1), least, most);
   }
 
+  void share_replay() {
+    replay_.store(
+        share(replay_total, sessions_ + resumable_, 16U << 10U, 1U << 20U),
+        std::memory_order_relaxed);
+  }
+
   const std::size_t most_incoming_;
+  std::size_t sessions_ = 0, resumable_ = 0;
   std::atomic<std::size_t> outbox_ = 256U << 10U;
   std::atomic<std::size_t> replay_ = 1U << 20U;
   std::atomic<std::size_t> outgoing_ = 0;

@@ -4,22 +4,24 @@
 #include <unordered_map>
 
 #include <boost/asio/basic_stream_socket.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
 
 #include "mcp/http_sessions.hpp"
 #include "mcp/web_budget.hpp"
 #include "mcp/web_rules.hpp"
 #include "mcp/web_server.hpp"
+#include "mcp/ws_sessions.hpp"
 
 /// Between web_server.cpp and the two kinds of connections; all of it belongs
 /// to the I/O thread.
 namespace caged::mcp {
 
 namespace net = boost::asio;
-/// The executor is named, so that no operation goes through a type-erased one.
-using tcp_socket =
-    net::basic_stream_socket<net::ip::tcp, net::io_context::executor_type>;
+/// Of TCP or a Unix socket. The executor is named, so that no operation goes
+/// through a type-erased one.
+using stream_socket = net::basic_stream_socket<net::generic::stream_protocol,
+                                               net::io_context::executor_type>;
 
 class web_connection {
 public:
@@ -36,6 +38,9 @@ public:
   virtual std::size_t busy() const = 0;
 };
 
+/// A request's head as Beast has it, which is not to be included here.
+struct web_request_head;
+
 struct web_context {
   web_context(const server_config& c, web_policy p, session_factory f,
               const web_times& t)
@@ -44,7 +49,8 @@ struct web_context {
         factory{std::move(f)},
         times{t},
         budget{c.max_message_bytes},
-        sessions{budget, c.max_connections} {}
+        sessions{budget, c.max_connections},
+        resumable{budget, c.max_connections} {}
 
   const server_config& config;
   const web_policy policy;
@@ -53,6 +59,9 @@ struct web_context {
   net::io_context io{1};
   web_budget budget;
   http_sessions sessions;
+  ws_sessions resumable;
+  std::size_t bound_sessions = 0; ///< Of WebSockets, ending with them.
+  bool had_session = false;       ///< Of any kind, ever.
   std::unordered_map<web_connection*, std::shared_ptr<web_connection>>
       connections;
   bool stopping = false;
@@ -71,7 +80,11 @@ struct web_context {
 
 /// Serve one connection, which adds itself to the context. `crowded`: there are
 /// as many as there may be, it is told so (503).
-void start_web_socket(web_context& context, tcp_socket socket, bool crowded);
-void start_http(web_context& context, tcp_socket socket, bool crowded);
+void start_web_socket(web_context& context, stream_socket socket, bool crowded);
+/// The same for a connection of HTTP whose request, which passed check_head,
+/// asks for WebSocket. `read_ahead`: bytes followed it.
+void upgrade_to_web_socket(web_context& context, stream_socket socket,
+                           web_request_head&& request, bool read_ahead);
+void start_http(web_context& context, stream_socket socket, bool crowded);
 
 } // namespace caged::mcp

@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <boost/beast/websocket/rfc6455.hpp>
 
 #include "mcp/http_stream.hpp"
 #include "mcp/web_beast.hpp"
@@ -46,7 +47,7 @@ class http_connection final
     : public web_connection,
       public std::enable_shared_from_this<http_connection> {
 public:
-  http_connection(web_context& context, tcp_socket socket, bool crowded)
+  http_connection(web_context& context, stream_socket socket, bool crowded)
       : context_{context},
         crowded_{crowded},
         socket_{std::move(socket)},
@@ -174,6 +175,8 @@ private:
       refuse({503, crowded_ ? "there are as many connections as there may be: "
                               "close one or try again later"
                             : "the server stops"});
+    } else if (beast::websocket::is_upgrade(request)) {
+      upgrade();
     } else if (head.method == "POST") {
       begin_post(head);
     } else if (head.method == "OPTIONS") {
@@ -201,6 +204,20 @@ private:
     }
     keep_ = false;
     refuse(refusal_of(why));
+  }
+
+  /// From here on the connection is a WebSocket.
+  void upgrade() {
+    if (!parser_->is_done()) {
+      refuse({400, "a request for WebSocket has no body"});
+      return;
+    }
+    phase_ = phase::gone;
+    deadline_.reset();
+    context_.remove(this);
+    upgrade_to_web_socket(context_, std::move(socket_),
+                          {std::move(parser_->release().base())},
+                          in_.size() > 0);
   }
 
   void begin_post(const web_head& head) {
@@ -355,6 +372,7 @@ private:
       one_shot_ = std::move(fresh); // refused: closed after its answer
     } else {
       session_ = context_.sessions.add(std::move(fresh), now);
+      context_.had_session = true;
       append_field(session_field_, "Mcp-Session-Id", session_->id);
     }
     await_answer();
@@ -715,7 +733,7 @@ private:
     phase_ = phase::linger;
     deadline_ = clock::now() + linger_time;
     error_code ignored;
-    socket_.shutdown(tcp_socket::shutdown_send, ignored);
+    socket_.shutdown(stream_socket::shutdown_send, ignored);
     if (!watching_) // else the end of that read closes
       discard();
   }
@@ -736,7 +754,7 @@ private:
 
   web_context& context_;
   const bool crowded_;
-  tcp_socket socket_;
+  stream_socket socket_;
   net::basic_waitable_timer<clock, net::wait_traits<clock>,
                             net::io_context::executor_type>
       grace_;
@@ -767,7 +785,7 @@ private:
 
 } // namespace
 
-void start_http(web_context& context, tcp_socket socket, bool crowded) {
+void start_http(web_context& context, stream_socket socket, bool crowded) {
   auto one =
       std::make_shared<http_connection>(context, std::move(socket), crowded);
   context.add(one);

@@ -89,6 +89,15 @@ bool is_loopback_authority(std::string_view host_and_port) {
 
 result<web_policy> make_policy(const server_config& config) {
   web_policy out;
+  out.token = config.token;
+  out.origins = config.allowed_origins;
+  if (!config.socket.empty()) {
+    // Whoever may open the path is trusted; a proxy in front of it may not let
+    // web pages of other names through.
+    out.address = "localhost";
+    out.loopback = true;
+    return out;
+  }
   out.address = config.host;
   if (same(out.address, "localhost"))
     out.address = "127.0.0.1";
@@ -110,8 +119,6 @@ result<web_policy> make_policy(const server_config& config) {
                 "host " + out.address
                     + " is reachable from other machines and no token is set",
                 "give --token-file, or listen on 127.0.0.1");
-  out.token = config.token;
-  out.origins = config.allowed_origins;
   return out;
 }
 

@@ -11,6 +11,7 @@
 
 #include "mcp/outbox.hpp"
 #include "mcp/web_beast.hpp"
+#include "mcp/ws_sessions.hpp"
 
 namespace caged::mcp {
 
@@ -34,20 +35,21 @@ constexpr std::chrono::seconds linger_time{1};
 /// (written synchronously) and Beast's own (pong, close) never mix.
 class gather_stream {
 public:
-  using next_layer_type = tcp_socket;
-  using executor_type = tcp_socket::executor_type;
+  using next_layer_type = stream_socket;
+  using executor_type = stream_socket::executor_type;
 
-  explicit gather_stream(tcp_socket socket) : socket_{std::move(socket)} {}
+  explicit gather_stream(stream_socket socket) : socket_{std::move(socket)} {}
 
   executor_type get_executor() { return socket_.get_executor(); }
-  tcp_socket& next_layer() { return socket_; }
-  const tcp_socket& next_layer() const { return socket_; }
+  stream_socket& next_layer() { return socket_; }
+  const stream_socket& next_layer() const { return socket_; }
 
   /// Called when Beast says something by itself.
   std::function<void()> wants_flush;
-  /// Called when that is a close frame: also after what no peer may send. Beast
-  /// itself only reports it when the peer has closed its side, too.
-  std::function<void()> says_goodbye;
+  /// Called with its code when that is a close frame: also after what no peer
+  /// may send. Beast itself only reports it when the peer has closed its side,
+  /// too.
+  std::function<void(std::uint16_t)> says_goodbye;
   std::string out;
 
   template <class Buffers>
@@ -86,14 +88,14 @@ public:
     const auto before = out.size();
     const auto size = write_some(from);
     if (says_goodbye && size > 0 && out[before] == '\x88')
-      says_goodbye();
+      says_goodbye(close_code_of(std::string_view{out}.substr(before)));
     if (wants_flush)
       wants_flush();
     net::async_compose<Handler, void(error_code, std::size_t)>(
         [this, size, waited = false](auto& self, error_code why = {}) mutable {
           if (!waited) {
             waited = true;
-            socket_.async_wait(tcp_socket::wait_write, std::move(self));
+            socket_.async_wait(stream_socket::wait_write, std::move(self));
             return;
           }
           self.complete(why, why ? 0 : size);
@@ -102,7 +104,17 @@ public:
   }
 
 private:
-  tcp_socket socket_;
+  /// RFC 6455, 5.5.1; 0 without.
+  static std::uint16_t close_code_of(std::string_view frame) {
+    const auto byte = [&](std::size_t at) {
+      return static_cast<unsigned>(static_cast<unsigned char>(frame[at]));
+    };
+    return frame.size() < 4
+               ? std::uint16_t{0}
+               : static_cast<std::uint16_t>(byte(2) << 8U | byte(3));
+  }
+
+  stream_socket socket_;
 };
 
 [[maybe_unused]] void teardown(beast::role_type role, gather_stream& stream,
@@ -120,8 +132,14 @@ void async_teardown(beast::role_type role, gather_stream& stream,
 class web_socket final : public web_connection,
                          public std::enable_shared_from_this<web_socket> {
 public:
-  web_socket(web_context& context, tcp_socket socket, bool crowded)
+  web_socket(web_context& context, stream_socket socket, bool crowded)
       : context_{context}, crowded_{crowded}, ws_{std::move(socket)} {}
+
+  /// For a request that another has read and checked.
+  void start(web_request_head&& request, bool read_ahead) {
+    request_.base() = std::move(request.of);
+    answer(std::nullopt, read_ahead);
+  }
 
   void start() {
     parser_.emplace();
@@ -174,7 +192,7 @@ public:
 private:
   enum class phase { head, refused, accepting, open, closing, gone };
 
-  tcp_socket& socket() { return ws_.next_layer().next_layer(); }
+  stream_socket& socket() { return ws_.next_layer().next_layer(); }
 
   // Handshake.
 
@@ -192,26 +210,81 @@ private:
         refuse(refusal_of(why));
       return;
     }
-    const auto head = head_of(parser_->get());
+    request_ = parser_->release();
+    parser_.reset();
+    const auto head = head_of(request_);
     auto bad = check_head(context_.policy, head);
     if (!bad && crowded_)
       bad = web_refusal{503, "there are as many connections as there may be: "
                              "close one or try again later"};
-    if (!bad && !websocket::is_upgrade(parser_->get()))
+    answer(std::move(bad), in_.size() > 0);
+  }
+
+  void answer(std::optional<web_refusal> bad, bool read_ahead) {
+    if (!bad && !websocket::is_upgrade(request_))
       bad = web_refusal{426, "this port speaks WebSocket: use --mode http for "
                              "Streamable HTTP"};
-    const auto offered =
-        to_view(parser_->get()[http::field::sec_websocket_protocol]);
+    const auto offered = to_view(request_[http::field::sec_websocket_protocol]);
     if (!bad && !offered.empty() && !lists(offered, "mcp"))
       bad = web_refusal{400, "the subprotocol is mcp"};
-    if (!bad && in_.size() > 0)
+    if (!bad && read_ahead)
       bad =
           web_refusal{400, "nothing may follow the request before its answer"};
+    auto asked = parse_resume(to_view(request_.target()));
+    if (!bad && !asked)
+      bad = web_refusal{400, std::move(asked.error().message)};
+    // A request that Beast will refuse must not take a session over.
+    if (!bad && !asked->id.empty()
+        && request_[http::field::sec_websocket_version] == "13"
+        && request_.count(http::field::sec_websocket_key) == 1
+        && !take_session(*asked))
+      bad = web_refusal{503, "there are as many sessions as there may be: end "
+                             "one or try again later"};
     if (bad) {
       refuse(*bad);
       return;
     }
     accept(!offered.empty());
+  }
+
+  /// Starts or resumes a session that outlives this connection, before the
+  /// answer to the handshake: that says how many messages of the client there
+  /// were. False: there are too many.
+  bool take_session(const resume_request& asked) {
+    const auto weak = weak_from_this();
+    auto got = context_.resumable.attach(asked,
+                                         {waker(),
+                                          [weak] {
+                                            if (const auto self = weak.lock())
+                                              self->evicted();
+                                          }},
+                                         context_.factory.make, clock::now());
+    close_code_ = got.code;
+    close_reason_ = std::move(got.reason);
+    if (!got.of)
+      return close_code_ != 0;
+    resumed_ = {asked.id, std::to_string(got.of->received)};
+    if (close_code_ != 0)
+      return true;
+    context_.had_session = true;
+    fresh_ = got.fresh;
+    skip_ = got.skip;
+    kept_ = std::move(got.of);
+    outbox_ = kept_->out;
+    session_ = kept_->of;
+    return true;
+  }
+
+  /// Another connection has the session now.
+  void evicted() {
+    kept_ = nullptr;
+    outbox_ = nullptr;
+    session_ = nullptr;
+    if (phase_ == phase::open)
+      close(resume_code::taken_over,
+            "another connection took the session over");
+    else
+      kill();
   }
 
   void accept(bool named) {
@@ -222,23 +295,28 @@ private:
     ws_.set_option(websocket::stream_base::timeout{times.head, times.silence,
                                                    /*keep_alive_pings*/ true});
     ws_.set_option(websocket::stream_base::decorator{
-        [named](websocket::response_type& response) {
+        [named, resumed = resumed_](websocket::response_type& response) {
           if (named)
             response.set(http::field::sec_websocket_protocol, "mcp");
+          if (!resumed.first.empty()) {
+            response.set("Mcp-Session-Id", resumed.first);
+            response.set("Caged-Received", resumed.second);
+          }
           response.set(http::field::server, "caged-mcp-server");
         }});
     ws_.read_message_max(context_.config.max_message_bytes);
     ws_.auto_fragment(false); // else messages are cut at 4 KiB
     ws_.text(true);
-    ws_.async_accept(parser_->get(),
-                     [self = shared_from_this()](error_code why) {
-                       if (self->phase_ != phase::accepting)
-                         return;
-                       if (why)
-                         self->linger(); // Beast has told it what was wrong
-                       else
-                         self->open();
-                     });
+    ws_.async_accept(request_, [self = shared_from_this()](error_code why) {
+      if (self->phase_ != phase::accepting)
+        return;
+      if (why) {
+        // Beast has told it what was wrong.
+        self->leave(/*for_good*/ self->fresh_);
+        self->linger();
+      } else
+        self->open();
+    });
   }
 
   void refuse(const web_refusal& why) {
@@ -271,7 +349,7 @@ private:
     phase_ = phase::refused;
     deadline_ = clock::now() + linger_time;
     error_code ignored;
-    socket().shutdown(tcp_socket::shutdown_send, ignored);
+    socket().shutdown(stream_socket::shutdown_send, ignored);
     discard();
   }
 
@@ -292,17 +370,33 @@ private:
   void open() {
     phase_ = phase::open;
     deadline_.reset();
-    ws_.next_layer().says_goodbye = [this] { on_goodbye(); };
-    parser_.reset();
-    outbox_ = std::make_shared<outbox>(context_.budget,
-                                       [this, weak = weak_from_this()] {
-                                         net::post(context_.io, [weak] {
-                                           if (const auto self = weak.lock())
-                                             self->flush();
-                                         });
-                                       });
-    session_ = context_.factory.make(outbox_);
-    read();
+    ws_.next_layer().says_goodbye = [this](std::uint16_t code) {
+      on_goodbye(code);
+    };
+    request_ = {};
+    if (close_code_ != 0) {
+      close(close_code_, close_reason_);
+      return;
+    }
+    if (kept_) {
+      flush(); // what woke us before the handshake was over
+    } else {
+      outbox_ = std::make_shared<outbox>(context_.budget, waker());
+      session_ = context_.factory.make(outbox_);
+      context_.had_session = true;
+      ++context_.bound_sessions;
+    }
+    if (phase_ == phase::open)
+      read();
+  }
+
+  std::function<void()> waker() {
+    return [this, weak = weak_from_this()] {
+      net::post(context_.io, [weak] {
+        if (const auto self = weak.lock())
+          self->flush();
+      });
+    };
   }
 
   // Messages of the client.
@@ -351,17 +445,37 @@ private:
     flush_soon();
   }
 
-  void on_message() {
-    outbox_->cork(true);
-    const auto data = in_.cdata();
-    auto text =
-        parse_text({static_cast<const char*>(data.data()), data.size()});
+  /// Whether the session has not had it on an earlier connection.
+  bool is_new() {
+    if (!kept_)
+      return true;
+    if (skip_ > 0) {
+      --skip_;
+      return false;
+    }
+    ++kept_->received;
+    return true;
+  }
+
+  void forget_message() {
     in_.clear();
     if (arriving_ > 0) {
       context_.budget.arrived(arriving_);
       arriving_ = 0;
       in_.shrink_to_fit(); // a large message must not keep its buffer
     }
+  }
+
+  void on_message() {
+    if (!is_new()) {
+      forget_message();
+      return;
+    }
+    outbox_->cork(true);
+    const auto data = in_.cdata();
+    auto text =
+        parse_text({static_cast<const char*>(data.data()), data.size()});
+    forget_message();
     if (text)
       session_->receive(std::move(*text), outbox_);
     else
@@ -460,38 +574,50 @@ private:
 
   // The end.
 
-  void end_session() {
-    if (outbox_)
-      outbox_->close(); // first: a worker that waits for room goes on
-    if (const auto session = std::exchange(session_, nullptr))
+  /// `for_good`: ends also a session that the client could come back to.
+  void leave(bool for_good) {
+    const auto out = std::exchange(outbox_, nullptr);
+    const auto session = std::exchange(session_, nullptr);
+    if (const auto kept = std::exchange(kept_, nullptr)) {
+      if (for_good || context_.stopping)
+        context_.resumable.end(kept);
+      else
+        context_.resumable.detach(*kept, clock::now());
+    } else if (session) {
+      out->close(); // first: a worker that waits for room goes on
       session->close();
+      --context_.bound_sessions;
+    }
     context_.budget.arrived(std::exchange(arriving_, 0));
   }
 
-  void close(websocket::close_code code, const char* why) {
+  void close(std::uint16_t code, std::string_view why) {
     if (phase_ != phase::open)
       return;
-    on_goodbye();
-    ws_.async_close({code, why}, [self = shared_from_this()](error_code) {
-      self->finish();
-    });
+    on_goodbye(code);
+    const websocket::close_reason reason{
+        static_cast<websocket::close_code>(code),
+        beast::string_view{why.data(), why.size()}};
+    ws_.async_close(
+        reason, [self = shared_from_this()](error_code) { self->finish(); });
   }
 
-  /// A close frame goes out. The session ends now, whatever the peer does.
-  void on_goodbye() {
+  /// A close frame goes out. The session ends now or is left, whatever the peer
+  /// does. 1000: the answer to a client that closes with it or without a code.
+  void on_goodbye(std::uint16_t code) {
     if (phase_ != phase::open)
       return;
     phase_ = phase::closing;
     paused_ = false;
     deadline_ = clock::now() + linger_time;
-    end_session();
+    leave(/*for_good*/ code == websocket::close_code::normal);
   }
 
   void finish() {
     if (phase_ == phase::gone)
       return;
     phase_ = phase::gone;
-    end_session();
+    leave(/*for_good*/ false);
     error_code ignored;
     socket().close(ignored);
     context_.remove(this);
@@ -505,11 +631,22 @@ private:
   websocket::stream<gather_stream, false> ws_;
   beast::flat_buffer in_;
   std::optional<http::request_parser<http::empty_body>> parser_;
+  http::request<http::empty_body> request_;
   std::string refusal_;
   std::optional<clock::time_point> deadline_;
 
-  std::shared_ptr<outbox> outbox_;
+  // Null once the session was left.
+  std::shared_ptr<ws_outlet> outbox_;
   std::shared_ptr<session> session_;
+
+  // A session that outlives this connection.
+  std::shared_ptr<ws_session> kept_;
+  bool fresh_ = false;     ///< It began here.
+  std::uint64_t skip_ = 0; ///< Messages to come that it has had.
+  std::pair<std::string, std::string> resumed_; ///< For the handshake.
+  std::uint16_t close_code_ = 0; ///< Why it cannot be resumed; 0: it can.
+  std::string close_reason_;
+
   std::size_t arriving_ = 0; ///< Bytes of an unfinished message.
   bool paused_ = false;      ///< No read until the outbox has room.
 
@@ -524,10 +661,18 @@ private:
 
 } // namespace
 
-void start_web_socket(web_context& context, tcp_socket socket, bool crowded) {
+void start_web_socket(web_context& context, stream_socket socket,
+                      bool crowded) {
   auto one = std::make_shared<web_socket>(context, std::move(socket), crowded);
   context.add(one);
   one->start();
+}
+
+void upgrade_to_web_socket(web_context& context, stream_socket socket,
+                           web_request_head&& request, bool read_ahead) {
+  auto one = std::make_shared<web_socket>(context, std::move(socket), false);
+  context.add(one);
+  one->start(std::move(request), read_ahead);
 }
 
 } // namespace caged::mcp

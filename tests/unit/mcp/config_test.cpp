@@ -58,6 +58,10 @@ TEST_CASE("without flags the server's defaults are the public ones") {
   CHECK(c.log_level == "info");
   CHECK_FALSE(c.token);
   CHECK(c.limits.output_bytes == 1U << 20U);
+  CHECK(c.socket.empty());
+  CHECK(c.session_idle == std::chrono::seconds{1800});
+  CHECK(c.idle_exit == std::chrono::seconds{0});
+  CHECK_FALSE(c.one_session);
 }
 
 TEST_CASE("each flag of the server sets its part") {
@@ -85,7 +89,12 @@ TEST_CASE("each flag of the server sets its part") {
                        "--max-exec-seconds",
                        "5",
                        "--max-concurrent-calls",
-                       "3"});
+                       "3",
+                       "--session-idle",
+                       "7",
+                       "--idle-exit",
+                       "9",
+                       "--one-session"});
   CHECK(c.mode == transport::ws);
   CHECK(c.port == 0);
   CHECK(c.host == "127.0.0.1");
@@ -100,6 +109,27 @@ TEST_CASE("each flag of the server sets its part") {
   CHECK(c.limits.file_bytes == 4096);
   CHECK(c.limits.exec_most == std::chrono::seconds{5});
   CHECK(c.limits.concurrent_calls == 3);
+  CHECK(c.session_idle == std::chrono::seconds{7});
+  CHECK(c.idle_exit == std::chrono::seconds{9});
+  CHECK(c.one_session);
+}
+
+TEST_CASE("a Unix socket takes the place of host and port") {
+  CHECK(good({"--mode", "http", "--socket", "/run/a.sock"}).socket
+        == "/run/a.sock");
+  const auto longest = "/" + std::string(106, 's');
+  CHECK(good({"--mode", "ws", "--socket", longest}).socket == longest);
+  for (const auto& form : {longest + "s", std::string{"a.sock"},
+                           std::string{"/"}, std::string{"/run/"}})
+    CHECK(has(bad({"--mode", "ws", "--socket", form}), "--socket"));
+  CHECK(has(bad({"--socket", "/a"}), "stdio"));
+  for (const auto* other : {"--host=127.0.0.1", "--port=1"}) {
+    const auto why = bad({"--mode", "http", "--socket", "/a", other});
+    CHECK(has(why, "exclude each other"));
+    CHECK(has(why, std::string{other}.substr(0, 6)));
+  }
+  variable path{"CAGED_MCP_SOCKET", "/b"};
+  CHECK(good({"--mode", "http"}).socket == "/b");
 }
 
 TEST_CASE("a variable of the server counts unless there is the flag") {
@@ -148,6 +178,10 @@ TEST_CASE("a bad value is named with its flag and the accepted form") {
       {"--max-file-bytes", "1.5"},
       {"--max-exec-seconds", "0"},
       {"--max-concurrent-calls", "1000"},
+      {"--session-idle", "0"},
+      {"--idle-exit", "-1"},
+      {"--idle-exit", "1h"},
+      {"--one-session=perhaps"},
       {"--workspace", ""},
   };
   for (const auto& args : all) {
@@ -169,13 +203,28 @@ TEST_CASE("help shows every flag with its variable, and examples") {
   auto help = read_config({"--help"});
   REQUIRE(help);
   REQUIRE_FALSE(help->serve);
-  for (const auto* each :
-       {"--mode", "--port", "--host", "--workspace", "--read-only",
-        "--allowed-commands", "--log-level", "--token-file",
-        "--allowed-origins", "--allow-hooks", "--git-author",
-        "--max-output-bytes", "--max-file-bytes", "--max-exec-seconds",
-        "--max-concurrent-calls", "CAGED_MCP_PORT", "CAGED_MCP_READ_ONLY",
-        "Examples:"})
+  for (const auto* each : {"--mode",
+                           "--port",
+                           "--host",
+                           "--workspace",
+                           "--read-only",
+                           "--allowed-commands",
+                           "--log-level",
+                           "--token-file",
+                           "--allowed-origins",
+                           "--allow-hooks",
+                           "--git-author",
+                           "--max-output-bytes",
+                           "--max-file-bytes",
+                           "--max-exec-seconds",
+                           "--max-concurrent-calls",
+                           "--socket",
+                           "--idle-exit",
+                           "--one-session",
+                           "--session-idle",
+                           "CAGED_MCP_PORT",
+                           "CAGED_MCP_READ_ONLY",
+                           "Examples:"})
     CHECK(has(help->print, each));
   auto version = read_config({"--version"});
   REQUIRE(version);

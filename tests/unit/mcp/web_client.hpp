@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/support/process.hpp"
@@ -53,6 +54,17 @@ public:
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0)
       throw std::runtime_error("cannot connect");
+  }
+  /// Of a Unix socket.
+  explicit web_client(const std::string& path)
+      : fd_{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)} {
+    sockaddr_un to{};
+    to.sun_family = AF_UNIX;
+    path.copy(to.sun_path, sizeof to.sun_path - 1);
+    if (::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) {
+      close();
+      throw std::runtime_error("cannot connect");
+    }
   }
   ~web_client() { close(); }
   web_client(const web_client&) = delete;
@@ -204,8 +216,9 @@ public:
         out += name + ": " + value + "\r\n";
     return out + "\r\n";
   }
-  http_response handshake(const fields& extra = {}) {
-    send(upgrade(extra));
+  http_response handshake(const fields& extra = {},
+                          std::string_view target = "/mcp") {
+    send(upgrade(extra, target));
     auto out = head();
     if (out.status != 101 && out.headers.contains("content-length"))
       out.body = read(std::stoul(out.header("content-length")));

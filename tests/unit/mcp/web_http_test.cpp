@@ -729,3 +729,47 @@ TEST_CASE("a server of HTTP that stops ends streams after their calls",
   CHECK(eventually(soon, [&] { return server.done.load(); }));
   CHECK(server.world.closed == 1);
 }
+
+TEST_CASE("a connection of HTTP may become a WebSocket", "[mcp][web]") {
+  server_config config;
+  config.token = "secret";
+  http_server server{config};
+  const fields known{{"Authorization", "Bearer secret"}};
+  web_client client{server.port()};
+  // Also after requests of its own.
+  auto first = modern("ping");
+  first.insert(known.begin(), known.end());
+  REQUIRE(client.post(modern_call(1, "ping"), first).status == 200);
+  const auto answer = client.handshake(known);
+  REQUIRE(answer.status == 101);
+  CHECK(answer.headers.at("sec-websocket-protocol") == "mcp");
+  CHECK(json::parse(client.exchange(rpc(2, "ping")))["id"] == 2);
+  CHECK(server.world.made == 2);
+  client.close();
+  CHECK(eventually(soon, [&] { return server.world.closed == 2; }));
+}
+
+TEST_CASE("an upgrade of HTTP is checked as every request", "[mcp][web]") {
+  server_config config;
+  config.token = "secret";
+  http_server server{config};
+  const auto status = [&](fields extra) {
+    web_client client{server.port()};
+    extra.emplace("Authorization", "Bearer secret");
+    return client.handshake(extra).status;
+  };
+  CHECK(status({}) == 101);
+  CHECK(status({{"Authorization", ""}}) == 401);
+  CHECK(status({{"Host", "evil.example.com"}}) == 403);
+  CHECK(status({{"Origin", "http://evil.example.com"}}) == 403);
+  CHECK(status({{"Sec-WebSocket-Protocol", "chat"}}) == 400);
+  CHECK(status({{"Sec-WebSocket-Key", ""}}) == 400);
+  CHECK(status({{"Content-Length", "5"}}) == 400);
+  // Without the upgrade it is a GET of HTTP.
+  CHECK(status({{"Connection", ""}, {"Accept", "application/json"}}) == 406);
+  web_client hasty{server.port()};
+  hasty.send(web_client::upgrade({{"Authorization", "Bearer secret"}})
+             + web_client::frame(1, rpc(1, "ping")));
+  CHECK(hasty.head().status == 400);
+  CHECK(server.world.made == 1);
+}

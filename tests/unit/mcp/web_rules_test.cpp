@@ -81,6 +81,19 @@ TEST_CASE("beyond loopback a token is required", "[mcp][web]") {
   }
 }
 
+TEST_CASE("a Unix socket needs no token and checks as loopback does",
+          "[mcp][web]") {
+  server_config config;
+  config.host = "0.0.0.0"; // not looked at
+  config.socket = "/run/mcp.sock";
+  const auto policy = make_policy(config);
+  REQUIRE(policy);
+  CHECK(policy->loopback);
+  CHECK_FALSE(policy->token);
+  CHECK(status_for(*policy, head_for("localhost")) == 200);
+  CHECK(status_for(*policy, head_for("evil.example.com")) == 403);
+}
+
 TEST_CASE("only names of this machine pass as Host on loopback", "[mcp][web]") {
   for (const auto* good :
        {"localhost", "LOCALHOST:9090", "127.0.0.1", "127.0.0.1:1", "127.9.9.9",
