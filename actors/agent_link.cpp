@@ -497,6 +497,10 @@ agent_link_actor::behavior_type agent_link(agent_link_state::pointer self,
       [self](atom::kill, const std::string& exec, int signal) {
         return self->state.kill(exec, signal);
       },
+      [self](atom::revoke, const std::string& key) { self->state.revoke(key); },
+      [self](atom::mcp, const std::string& request_id) {
+        self->state.try_mcp(request_id);
+      },
       [self](atom::inject, const std::string& script) {
         self->state.run_init(script);
       },

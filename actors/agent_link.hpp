@@ -32,6 +32,7 @@ struct link_notice {
     busy,      ///< it has execs or forwards now
     idle,      ///< and now it has none
     trouble,   ///< the node's own: output could not be kept
+    mcp_ended, ///< an MCP server inside ended
   };
   kind what = kind::up;
   std::string text;          ///< for `why`
@@ -125,6 +126,9 @@ using agent_link_actor = caf::typed_actor<
     caf::reacts_to<link_assigned>,
     caf::replies_to<atom::list>::with<api::ps_reply>,
     caf::replies_to<atom::kill, std::string, int>::with<std::string>,
+    // Ends the MCP server of this key, when there is one. Timer: its dial.
+    caf::reacts_to<atom::revoke, std::string>,
+    caf::reacts_to<atom::mcp, std::string>,
     // Runs the init script, its output goes to exec_logs.
     caf::reacts_to<atom::inject, std::string>,
     // Ends every stream with this error, hangs up and dials no more.
@@ -162,6 +166,8 @@ public:
   api::ps_reply list() const;
   caf::result<std::string> kill(const std::string& exec, int signal);
   void grace_over(const std::string& exec);
+  void revoke(const std::string& key);
+  void try_mcp(const std::string& request_id);
   link_summary summary() const;
   void hang_up();
 
@@ -192,6 +198,17 @@ private:
     std::uint64_t timer = 0; ///< an id of next_id_; 0: none
   };
 
+  /// A dial to an MCP server that may have to be started first.
+  struct mcp_dial {
+    api::mcp_target target;
+    std::string workdir;
+    nlohmann::json payload; ///< of the agent's dial
+    std::chrono::steady_clock::time_point until;
+    std::chrono::milliseconds wait{4};
+    int starts = 0;
+    std::string server; ///< exec that it started
+  };
+
   void connect();
   void watch();
   void say_hello();
@@ -220,6 +237,10 @@ private:
   void start(const exec_call& call, const api::exec& what);
   void begin(const std::string& exec_id, const nlohmann::json& payload);
   void start_dial(const exec_call& call, const api::dial& what);
+  void dial_mcp(const exec_call& call, const api::dial& what);
+  std::string start_mcp(const api::mcp_target& of, const std::string& workdir);
+  void refuse_mcp(const std::string& request_id, const std::string& why);
+  entry* mcp_server(const std::string& key);
   void reattach(entry& known, const exec_call& call, const api::exec& what);
   void refuse(const exec_call& call, failure why);
   void let_go(entry& of);
@@ -256,6 +277,7 @@ private:
   std::map<std::string, entry> execs_;
   std::vector<exec_record> known_;
   std::vector<held_call> held_;
+  std::map<std::string, mcp_dial> mcp_dials_; ///< by request id
   std::string init_script_;
 };
 

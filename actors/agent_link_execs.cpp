@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/mcp_server.hpp"
 #include "messages/text.hpp"
 
 // The execs of a link: start, attach, relay, end. The connection itself is in
@@ -32,15 +33,19 @@ void agent_link_state::refuse(const exec_call& call_info, failure why) {
     self->send(call_info.table, atom::ended::value, request.route, request.id);
 }
 
+/// Commands; connections to ports and MCP servers have limits of their own.
 std::size_t agent_link_state::running_execs() const {
   return static_cast<std::size_t>(
-      std::count_if(execs_.begin(), execs_.end(),
-                    [](const auto& item) { return !item.second.kept_exit; }));
+      std::count_if(execs_.begin(), execs_.end(), [](const auto& item) {
+        return !item.second.kept_exit && !item.second.relay.is_dial();
+      }));
 }
 
 /// Whether anything runs in it, for the idle timeout.
 void agent_link_state::count_activity() {
-  bool busy = running_execs() > 0;
+  bool busy = std::any_of(execs_.begin(), execs_.end(), [](const auto& item) {
+    return !item.second.kept_exit;
+  });
   if (busy == busy_)
     return;
   busy_ = busy;
@@ -218,6 +223,8 @@ void agent_link_state::start_dial(const exec_call& call_info,
   if (execs_.count(request.id) != 0)
     return refuse(call_info, {ec::conflict, "this request id is in use",
                               "make a new request id"});
+  if (what.mcp)
+    return dial_mcp(call_info, what);
   exec_record row;
   row.exec = request.id;
   row.sandbox = id;
@@ -407,6 +414,8 @@ void agent_link_state::settle(entry& ended) {
         to.kept_exit = how;
         count_activity();
         pump(to);
+        if (mcp_server::is_caller(to.row.caller))
+          notify({link_notice::kind::mcp_ended, {}, {}, {}, how.code});
       });
 }
 

@@ -132,6 +132,9 @@ void entrypoint_state::handle(const request_ptr& request) {
                     },
                     [this, request](caf::error& e) { refuse(*request, e); });
           },
+          [&](const api::token_create& what) { create_token(request, what); },
+          [&](const api::token_list&) { list_tokens(*request); },
+          [&](const api::token_revoke& what) { revoke_token(request, what); },
           // The rest belongs to a running exec.
           [&](const auto&) { stream(request); },
       },

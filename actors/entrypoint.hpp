@@ -62,6 +62,9 @@ private:
   void destroy(const request_ptr& request, const api::destroy& what);
   void why(const request_ptr& request, const api::why& what);
   void logs(const request_ptr& request, const api::logs& what);
+  void create_token(const request_ptr& request, const api::token_create& what);
+  void list_tokens(const api::request& request);
+  void revoke_token(const request_ptr& request, const api::token_revoke& what);
   void stream(const request_ptr& request);
 
   /// (route, request id) -> sandbox of a running exec.

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <limits>
 
+#include "actors/mcp_server.hpp"
 #include "messages/text.hpp"
 
 namespace caged {
@@ -70,9 +71,12 @@ json exec_relay::start(const api::dial& what, std::string route) {
   dial_ = true;
   route_ = std::move(route);
   out_.credit = what.credit;
-  return {{"stream", exec_},
-          {"port", what.port},
-          {"credit", {{"out", out_.credit}}}};
+  json payload = {{"stream", exec_}, {"credit", {{"out", out_.credit}}}};
+  if (what.mcp)
+    payload["path"] = mcp_server::socket_path(what.mcp->key);
+  else
+    payload["port"] = what.port;
+  return payload;
 }
 
 json exec_relay::credits() const {

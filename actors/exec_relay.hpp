@@ -50,7 +50,8 @@ public:
   nlohmann::json start(const api::exec& what, const std::string& cwd,
                        std::string route);
 
-  /// Payload of the agent's `dial` message: a connection to a TCP port inside.
+  /// Payload of the agent's `dial` message: a connection to a TCP port or an
+  /// MCP server inside.
   nlohmann::json start(const api::dial& what, std::string route);
   bool is_dial() const noexcept { return dial_; }
 

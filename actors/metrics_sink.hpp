@@ -45,6 +45,9 @@ public:
   /// Claims of an agent that were refused as implausible.
   virtual void refused_sample(const std::string& id) = 0;
   virtual void orphans(std::size_t count) = 0;
+  /// Of the MCP gateway: connections now, and one answer's status.
+  virtual void gateway_connections(std::size_t count) = 0;
+  virtual void gateway_request(unsigned status) = 0;
 };
 
 } // namespace caged

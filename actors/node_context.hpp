@@ -16,6 +16,7 @@
 #include "actors/metrics_sink.hpp"
 #include "actors/runtime.hpp"
 #include "actors/store.hpp"
+#include "actors/token_table.hpp"
 #include "actors/worker.hpp"
 
 namespace caged {
@@ -57,6 +58,11 @@ struct node_context {
   std::shared_ptr<client_sink> clients;
   std::shared_ptr<metrics_sink> metrics;
   std::shared_ptr<exec_logs> logs;
+  std::shared_ptr<token_table> tokens;
+  std::string gateway_url; ///< "http://127.0.0.1:7480"; empty: it has none
+  /// Whether the token is revoked now, so that the gateway ends what it let in;
+  /// any thread. May be empty.
+  std::function<void(const std::string& token)> token_revoked;
 
   worker_actor driver_workers; ///< blocking driver calls
   worker_actor records;        ///< blocking store and journal calls, in order

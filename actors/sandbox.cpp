@@ -5,6 +5,7 @@
 
 #include <caf/actor_system.hpp>
 
+#include "actors/mcp_server.hpp"
 #include "messages/text.hpp"
 
 namespace caged {
@@ -310,7 +311,7 @@ void sandbox_state::deadline(std::uint64_t generation) {
     if (retention_left() > 0ms)
       retention();
     else
-      destroy("retention");
+      end("retention");
     return;
   }
   if (generation != generation_
@@ -383,6 +384,11 @@ void sandbox_state::on_notice(const link_notice& notice) {
     break;
   case kind::trouble:
     record("node", notice.text);
+    break;
+  case kind::mcp_ended:
+    if (mcp_server::belongs_to_session(record_.spec)
+        && has_processes(record_.state) && record_.state != phase::stopping)
+      end("end of its MCP session");
     break;
   case kind::busy:
     became_busy();
@@ -556,6 +562,10 @@ sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,
       [self](atom::list) { return self->state.ps(); },
       [self](atom::kill, const std::string& exec, int signal) {
         return self->state.kill(exec, signal);
+      },
+      [self](atom::revoke, const std::string& key) {
+        if (self->state.link)
+          self->send(self->state.link, atom::revoke::value, key);
       },
       [self](atom::idle) { self->state.idle_over(); },
       [self](atom::ttl) { self->state.ttl_over(); },

@@ -75,6 +75,8 @@ using sandbox_actor = caf::typed_actor<
     // A signal to an exec: reference, signal number. Gives the exec's id.
     // Errors: not_found, ambiguous, unavailable.
     caf::replies_to<atom::kill, std::string, int>::with<std::string>,
+    // Ends the MCP server of this key.
+    caf::reacts_to<atom::revoke, std::string>,
     // Timers: idleness, time to live.
     caf::reacts_to<atom::idle>, caf::reacts_to<atom::ttl>,
     // Fresh readings. Never fails.
@@ -103,6 +105,7 @@ public:
   caf::result<bool> resume(const std::string& who);
   caf::result<api::ps_reply> ps();
   caf::result<std::string> kill(const std::string& exec, int signal);
+  void end(const std::string& who);
   void idle_over();
   void ttl_over();
   void tick();

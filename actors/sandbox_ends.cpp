@@ -105,9 +105,16 @@ void sandbox_state::retention() {
 caf::result<bool> sandbox_state::destroy(const std::string& who) {
   auto answer = self->make_response_promise<bool>();
   destroyers_.push_back(answer);
+  end(who);
+  return answer;
+}
+
+/// The same with nobody to answer: a promise of a message that is no request
+/// would go to its sender as a message of its own.
+void sandbox_state::end(const std::string& who) {
   // Destroyed: everything is freed, and that is being written.
   if (record_.state == phase::stopping || record_.state == phase::destroyed)
-    return answer;
+    return;
   ++generation_;
   bool was_failed = record_.state == phase::failed;
   if (link)
@@ -121,7 +128,6 @@ caf::result<bool> sandbox_state::destroy(const std::string& who) {
          // Where that cannot be written it goes on: on a full disk this makes
          // room. It is answered when its end is written.
          [this](const result<void>&) { free_everything(); });
-  return answer;
 }
 
 void sandbox_state::free_everything() {

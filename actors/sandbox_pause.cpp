@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/mcp_server.hpp"
 #include "messages/text.hpp"
 
 // Pause and resume, idleness and time to live of a sandbox. The journal says
@@ -257,6 +258,11 @@ void sandbox_state::idle_over() {
   if (context->boot_ms() - record_.active_boot_ms
       < record_.spec.idle_timeout.count())
     return watch_idleness();
+  // Its session never began or was lost with a daemon: nobody will resume it.
+  if (mcp_server::belongs_to_session(record_.spec)) {
+    end("end of its MCP session");
+    return;
+  }
   pause_now("idle timeout",
             "idle for " + format_duration(record_.spec.idle_timeout)
                 + ", its idle timeout",
@@ -288,7 +294,7 @@ void sandbox_state::ttl_over() {
   if (ttl_left() > 0ms)
     watch_ttl();
   else
-    destroy("time to live");
+    end("time to live");
 }
 
 } // namespace caged

@@ -83,7 +83,7 @@ void sandbox_state::assign(const sandbox_record& as) {
           return;    // destroyed or failed meanwhile
         if (!done) { // its tenant never learns of it, nobody else gets it
           start_error_ = done.error();
-          destroy("node");
+          end("node");
           return;
         }
         written_ = true;

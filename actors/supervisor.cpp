@@ -446,6 +446,12 @@ caf::result<api::audit_reply> supervisor_state::audit_node(bool fix) {
   return answer;
 }
 
+void supervisor_state::revoke(const std::string& key) {
+  for (const auto& [_, item] : sandboxes_)
+    if (item.handle)
+      self->send(item.handle, atom::revoke::value, key);
+}
+
 // -- ends
 // ----------------------------------------------------------------------
 
@@ -566,6 +572,7 @@ supervisor_actor::behavior_type supervisor(supervisor_state::pointer self,
       [self](atom::gone, const std::string& route) {
         self->state.unfollow(route);
       },
+      [self](atom::revoke, const std::string& key) { self->state.revoke(key); },
       [self](atom::pool) { self->state.pool_due(); },
       [self](const stop_request& what) { return self->state.shut_down(what); },
       [self](const exit_report& report) { self->state.forward_exit(report); },

@@ -92,6 +92,8 @@ using supervisor_actor = caf::typed_actor<
     // Takes no new sandbox; with destroy_all every one is destroyed first. The
     // entrypoint ends the daemon when it has passed the answer on.
     caf::replies_to<stop_request>::with<api::shutdown_reply>,
+    // A token is revoked: the MCP servers of this key end, in every sandbox.
+    caf::reacts_to<atom::revoke, std::string>,
     // Timer: the pool may be filled up.
     caf::reacts_to<atom::pool>,
     // From the driver's thread.
@@ -117,6 +119,7 @@ public:
   api::node_status_reply status() const;
   caf::result<api::audit_reply> audit_node(bool fix);
   caf::result<api::shutdown_reply> shut_down(const stop_request& what);
+  void revoke(const std::string& key);
   void pool_due();
   void follow(const request_ptr& request);
   void unfollow(const std::string& route);

@@ -1,12 +1,14 @@
 #include "agent/dial.hpp"
 
 #include <cerrno>
+#include <cstring>
 
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "agent/server.hpp"
@@ -22,51 +24,89 @@ namespace {
 /// full; the agent has one thread and does not wait longer for that.
 constexpr timeval connect_timeout{0, 300'000};
 
-} // namespace
+/// A loopback port, or a Unix socket by its path.
+struct destination {
+  sockaddr_storage address{};
+  socklen_t size = 0;
+  std::string name; ///< for errors
+};
 
-result<void> dial::start(const nlohmann::json& payload) {
+result<destination> port_of(const nlohmann::json& payload) {
   auto port = ap::number(payload, "port", 65535);
   auto host = ap::optional_text(payload, "host");
-  auto credit = payload.value("credit", nlohmann::json::object());
   if (!port)
     return tl::unexpected{port.error()};
   if (!host)
     return tl::unexpected{host.error()};
-  if (*port == 0 || !credit.is_object())
-    return fail(ec::bad_request, "port must be 1 to 65535, credit an object");
-  auto out_credit = ap::number_or(credit, "out", 0);
-  if (!out_credit)
-    return tl::unexpected{out_credit.error()};
+  if (*port == 0)
+    return fail(ec::bad_request, "port must be 1 to 65535");
+  destination out;
   auto name = host->value_or("127.0.0.1");
+  out.name = name + " port " + std::to_string(*port);
   sockaddr_in four{};
   sockaddr_in6 six{};
-  sockaddr* to = nullptr;
-  socklen_t size = 0;
   if (::inet_pton(AF_INET, name.c_str(), &four.sin_addr) == 1
       && (ntohl(four.sin_addr.s_addr) >> 24) == 127) {
     four.sin_family = AF_INET;
     four.sin_port = htons(static_cast<std::uint16_t>(*port));
-    to = reinterpret_cast<sockaddr*>(&four);
-    size = sizeof four;
+    out.size = sizeof four;
+    std::memcpy(&out.address, &four, sizeof four);
   } else if (::inet_pton(AF_INET6, name.c_str(), &six.sin6_addr) == 1
              && IN6_IS_ADDR_LOOPBACK(&six.sin6_addr)) {
     six.sin6_family = AF_INET6;
     six.sin6_port = htons(static_cast<std::uint16_t>(*port));
-    to = reinterpret_cast<sockaddr*>(&six);
-    size = sizeof six;
+    out.size = sizeof six;
+    std::memcpy(&out.address, &six, sizeof six);
   } else {
     return fail(ec::bad_request,
                 caged::quoted(name) + " is no loopback address");
   }
-  unique_fd socket{::socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  return out;
+}
+
+result<destination> path_of(const std::string& path) {
+  sockaddr_un local{};
+  if (path.empty() || path[0] != '/' || path.size() >= sizeof local.sun_path
+      || path.find('\0') != std::string::npos)
+    return fail(ec::bad_request, "path must be absolute and shorter than "
+                                     + std::to_string(sizeof local.sun_path)
+                                     + " bytes");
+  local.sun_family = AF_UNIX;
+  std::memcpy(local.sun_path, path.data(), path.size());
+  destination out;
+  out.name = path;
+  out.size = sizeof local;
+  std::memcpy(&out.address, &local, sizeof local);
+  return out;
+}
+
+} // namespace
+
+result<void> dial::start(const nlohmann::json& payload) {
+  auto path = ap::optional_text(payload, "path");
+  if (!path)
+    return tl::unexpected{path.error()};
+  if (*path && payload.contains("port"))
+    return fail(ec::bad_request, "a dial has a port or a path, not both");
+  auto credit = payload.value("credit", nlohmann::json::object());
+  if (!credit.is_object())
+    return fail(ec::bad_request, "credit must be an object");
+  auto out_credit = ap::number_or(credit, "out", 0);
+  if (!out_credit)
+    return tl::unexpected{out_credit.error()};
+  auto to = *path ? path_of(**path) : port_of(payload);
+  if (!to)
+    return tl::unexpected{to.error()};
+  unique_fd socket{
+      ::socket(to->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
   if (!socket)
     return fail_errno(ec::resource, "a socket cannot be made", errno);
   ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &connect_timeout,
                sizeof connect_timeout);
-  if (::connect(socket.get(), to, size) != 0)
-    return fail_errno(
-        ec::io, "cannot connect to " + name + " port " + std::to_string(*port),
-        errno);
+  if (::connect(socket.get(), reinterpret_cast<sockaddr*>(&to->address),
+                to->size)
+      != 0)
+    return fail_errno(ec::io, "cannot connect to " + to->name, errno);
   ::fcntl(socket.get(), F_SETFL, ::fcntl(socket.get(), F_GETFL) | O_NONBLOCK);
   input_.fd = unique_fd{::fcntl(socket.get(), F_DUPFD_CLOEXEC, 3)};
   input_.present = true;

@@ -7,7 +7,7 @@
 
 namespace caged::agent {
 
-/// A TCP connection to a port inside: agent_protocol.md, section 7.
+/// A connection to a port or a Unix socket inside: agent_protocol.md, section 7.
 class dial : public stream {
 public:
   using stream::stream;

@@ -11,11 +11,12 @@ constexpr std::array<std::string_view, 4> channel_names = {"stdin", "stdout",
 
 // Index = alternative of request_body.
 constexpr std::array<std::string_view, std::variant_size_v<request_body>>
-    verbs = {"hello",         "up",     "list",  "get",         "exec",
-             "destroy",       "logs",   "why",   "node_status", "node_audit",
-             "node_shutdown", "data",   "ack",   "credit",      "eof",
-             "signal",        "resize", "pause", "resume",      "ps",
-             "kill",          "events", "dial"};
+    verbs = {"hello",         "up",     "list",  "get",          "exec",
+             "destroy",       "logs",   "why",   "node_status",  "node_audit",
+             "node_shutdown", "data",   "ack",   "credit",       "eof",
+             "signal",        "resize", "pause", "resume",       "ps",
+             "kill",          "events", "dial",  "token_create", "token_list",
+             "token_revoke"};
 
 } // namespace
 
@@ -28,6 +29,17 @@ std::optional<channel> channel_from_string(std::string_view name) noexcept {
   for (std::size_t i = 0; i < channel_names.size(); ++i)
     if (channel_names[i] == name)
       return static_cast<channel>(i);
+  return std::nullopt;
+}
+
+std::string_view to_string(token_scope value) noexcept {
+  return value == token_scope::read ? "read" : "mcp";
+}
+
+std::optional<token_scope> token_scope_from(std::string_view name) noexcept {
+  for (const auto each : {token_scope::mcp, token_scope::read})
+    if (name == to_string(each))
+      return each;
   return std::nullopt;
 }
 

@@ -98,14 +98,47 @@ struct events {
   std::int64_t since_ms = 0; ///< wall clock; 0: all that is kept
 };
 
-/// A connection to a TCP port inside. Answered by exec_started, then a stream
-/// named by the request id: channel in goes to the port, out comes from it;
-/// exec_exit ends it.
+/// The MCP server of one key in a sandbox: started inside when there is none,
+/// and by itself gone when it was idle for limits::mcp_idle_exit.
+struct mcp_target {
+  std::string key; ///< of [a-z0-9-], at most limits::name_max: the token's id
+  bool read_only = false;
+  /// It serves one session and ends with it, and its sandbox with it.
+  bool one_session = false;
+};
+
+/// A connection to a TCP port inside, or to an MCP server. Answered by
+/// exec_started, then a stream named by the request id: channel in goes to the
+/// port, out comes from it; exec_exit ends it.
 struct dial {
   std::string sandbox;
-  std::uint16_t port = 0;
+  std::uint16_t port = 0; ///< 0 with mcp
   std::uint64_t credit = limits::window_default;
   bool resume = false;
+  std::optional<mcp_target> mcp = {};
+};
+
+/// What a token lets its bearer do at the gateway.
+enum class token_scope : std::uint8_t { mcp = 1, read = 2 };
+std::string_view to_string(token_scope value) noexcept; ///< "mcp", "read"
+std::optional<token_scope> token_scope_from(std::string_view name) noexcept;
+
+/// Makes a token for one sandbox or for one template: then each session has a
+/// sandbox of its own. Answered by token_reply. Errors: not_found (the sandbox,
+/// the template), too_large (limits::tokens_most).
+struct token_create {
+  std::string sandbox; ///< reference; or
+  std::string template_name;
+  token_scope scope = token_scope::mcp;
+  std::chrono::milliseconds ttl = limits::token_ttl_default;
+};
+
+/// Those that the caller may see and that have not expired.
+struct token_list {};
+
+/// From now on nobody is let in with it, and its sessions end.
+struct token_revoke {
+  std::string token; ///< its id
 };
 
 struct destroy {
@@ -303,6 +336,29 @@ struct shutdown_reply {
   std::uint32_t destroyed = 0;
 };
 
+struct token_info {
+  std::string id; ///< "tok-abc12345": no secret
+  std::string owner;
+  std::string sandbox; ///< id; or
+  std::string template_name;
+  token_scope scope = token_scope::mcp;
+  std::int64_t created_ms = 0, expires_ms = 0; ///< wall clock
+};
+
+struct token_reply {
+  token_info info;
+  std::string secret; ///< the bearer token; nobody is ever told it again
+  std::string url;    ///< of its MCP endpoint; empty: the node has no gateway
+};
+
+struct token_list_reply {
+  std::vector<token_info> tokens; ///< oldest first
+};
+
+struct token_revoke_reply {
+  std::string token;
+};
+
 /// Ends a request. Error codes as messages/error.hpp.
 struct error_reply {
   failure why;
@@ -314,14 +370,16 @@ using request_body =
     std::variant<hello, up, list, get, exec, destroy, logs, why, node_status,
                  node_audit, node_shutdown, stream_data, stream_ack,
                  stream_credit, stream_eof, exec_signal, exec_resize, pause,
-                 resume, ps, kill, events, dial>;
+                 resume, ps, kill, events, dial, token_create, token_list,
+                 token_revoke>;
 
 using reply_body =
     std::variant<hello_reply, up_progress, up_reply, list_reply, get_reply,
                  exec_started, destroy_reply, log_chunk, why_reply,
                  node_status_reply, audit_reply, shutdown_reply, error_reply,
                  exec_exit, stream_data, stream_ack, stream_credit, stream_eof,
-                 state_reply, ps_reply, kill_reply, events_reply>;
+                 state_reply, ps_reply, kill_reply, events_reply, token_reply,
+                 token_list_reply, token_revoke_reply>;
 
 /// One message from a client, decoded and authenticated.
 struct request {

@@ -41,6 +41,27 @@ void fill(v1::Envelope& to, const get_reply& from) {
   }
 }
 
+void fill(v1::TokenInfo* to, const token_info& from) {
+  to->set_id(from.id);
+  to->set_owner(from.owner);
+  to->set_sandbox(from.sandbox);
+  to->set_template_(from.template_name);
+  to->set_scope(static_cast<v1::TokenScope>(from.scope));
+  to->set_created_ms(from.created_ms);
+  to->set_expires_ms(from.expires_ms);
+}
+
+token_info read_token(const v1::TokenInfo& from) {
+  return {from.id(),
+          from.owner(),
+          from.sandbox(),
+          from.template_(),
+          from.scope() == v1::TOKEN_SCOPE_READ ? token_scope::read
+                                               : token_scope::mcp,
+          from.created_ms(),
+          from.expires_ms()};
+}
+
 void fill(v1::Envelope& to, const ps_reply& from) {
   auto* out = to.mutable_ps_reply();
   out->set_id(from.id);
@@ -206,6 +227,19 @@ void fill_reply(v1::Envelope& to, const reply_body& body) {
                    fill(out->mutable_sandbox(), b.sandbox);
                    out->set_changed(b.changed);
                  },
+                 [&](const token_reply& b) {
+                   fill(to.mutable_token_reply()->mutable_info(), b.info);
+                   to.mutable_token_reply()->set_secret(b.secret);
+                   to.mutable_token_reply()->set_url(b.url);
+                 },
+                 [&](const token_list_reply& b) {
+                   to.mutable_token_list_reply();
+                   for (const auto& each : b.tokens)
+                     fill(to.mutable_token_list_reply()->add_tokens(), each);
+                 },
+                 [&](const token_revoke_reply& b) {
+                   to.mutable_token_revoke_reply()->set_token(b.token);
+                 },
                  [&](const kill_reply& b) {
                    to.mutable_kill_reply()->set_exec(b.exec);
                  },
@@ -304,6 +338,18 @@ result<reply_body> read_reply_body(v1::Envelope& from) {
   }
   case v1::Envelope::kKillReply:
     return reply_body{kill_reply{from.kill_reply().exec()}};
+  case v1::Envelope::kTokenReply:
+    return reply_body{token_reply{read_token(from.token_reply().info()),
+                                  from.token_reply().secret(),
+                                  from.token_reply().url()}};
+  case v1::Envelope::kTokenListReply: {
+    token_list_reply out;
+    for (const auto& each : from.token_list_reply().tokens())
+      out.tokens.push_back(read_token(each));
+    return reply_body{std::move(out)};
+  }
+  case v1::Envelope::kTokenRevokeReply:
+    return reply_body{token_revoke_reply{from.token_revoke_reply().token()}};
   case v1::Envelope::kEventsReply: {
     events_reply out;
     for (const auto& e : from.events_reply().events())

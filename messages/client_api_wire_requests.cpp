@@ -34,6 +34,8 @@ void fill(v1::Envelope& to, const exec& from) {
 }
 
 constexpr std::size_t reference_max = 255;
+/// Set by nodes alone.
+constexpr std::string_view own_labels = "caged.";
 
 result<void> check_reference(const std::string& reference) {
   if (reference.empty())
@@ -159,6 +161,23 @@ void fill_request(v1::Envelope& to, const request_body& body) {
             to.mutable_dial()->set_port(b.port);
             to.mutable_dial()->set_credit(b.credit);
             to.mutable_dial()->set_resume(b.resume);
+            if (b.mcp) {
+              auto* mcp = to.mutable_dial()->mutable_mcp();
+              mcp->set_key(b.mcp->key);
+              mcp->set_read_only(b.mcp->read_only);
+              mcp->set_one_session(b.mcp->one_session);
+            }
+          },
+          [&](const token_create& b) {
+            auto* out = to.mutable_token_create();
+            out->set_sandbox(b.sandbox);
+            out->set_template_(b.template_name);
+            out->set_scope(static_cast<v1::TokenScope>(b.scope));
+            out->set_ttl_ms(static_cast<std::uint64_t>(b.ttl.count()));
+          },
+          [&](const token_list&) { to.mutable_token_list(); },
+          [&](const token_revoke& b) {
+            to.mutable_token_revoke()->set_token(b.token);
           },
           [&](const node_shutdown& b) {
             to.mutable_node_shutdown()->set_destroy_all(b.destroy_all);
@@ -190,6 +209,12 @@ result<request_body> read_request_body(v1::Envelope& from) {
       return fail(ec::bad_request, "the network mode is unknown");
     if (auto good = validate(out.spec); !good)
       return tl::unexpected<failure>(good.error());
+    for (const auto& [key, _] : out.spec.labels)
+      if (key.rfind(own_labels, 0) == 0)
+        return fail(ec::bad_request,
+                    "labels that start with " + std::string{own_labels}
+                        + " are caged's own",
+                    "name it otherwise");
     return request_body{std::move(out)};
   }
   case v1::Envelope::kList: {
@@ -241,14 +266,55 @@ result<request_body> read_request_body(v1::Envelope& from) {
                                from.events().since_ms()}};
   case v1::Envelope::kDial: {
     const auto& d = from.dial();
-    if (d.port() < 1 || d.port() > 65535)
+    std::optional<mcp_target> mcp;
+    if (d.has_mcp()) {
+      mcp =
+          mcp_target{d.mcp().key(), d.mcp().read_only(), d.mcp().one_session()};
+      if (!is_valid_name(mcp->key))
+        return fail(ec::bad_request,
+                    caged::quoted(mcp->key) + " is no key of an MCP server");
+    }
+    if (mcp ? d.port() != 0 : d.port() < 1 || d.port() > 65535)
       return fail(ec::bad_request, "port " + std::to_string(d.port())
                                        + " is not between 1 and 65535");
     if (d.credit() > limits::window_max)
       return too_long("the window", d.credit(), limits::window_max);
     return named(dial{d.sandbox(), static_cast<std::uint16_t>(d.port()),
-                      d.credit(), d.resume()});
+                      d.credit(), d.resume(), std::move(mcp)});
   }
+  case v1::Envelope::kTokenCreate: {
+    const auto& t = from.token_create();
+    if (t.sandbox().empty() == t.template_().empty())
+      return fail(ec::bad_request,
+                  "a token is for one sandbox or for one template",
+                  "give --sandbox or --template");
+    if (t.sandbox().size() > reference_max)
+      return too_long("the sandbox's name", t.sandbox().size(), reference_max);
+    if (!t.template_().empty() && !is_valid_name(t.template_()))
+      return fail(ec::bad_request,
+                  caged::quoted(t.template_()) + " is no name of a template");
+    if (t.scope() != v1::TOKEN_SCOPE_MCP && t.scope() != v1::TOKEN_SCOPE_READ)
+      return fail(ec::bad_request, "the token's scope is unknown",
+                  "the scopes are mcp and read");
+    if (t.ttl_ms() < static_cast<std::uint64_t>(limits::token_ttl_min.count())
+        || t.ttl_ms()
+               > static_cast<std::uint64_t>(limits::token_ttl_max.count()))
+      return fail(ec::bad_request,
+                  "a token lives from " + format_duration(limits::token_ttl_min)
+                      + " to " + format_duration(limits::token_ttl_max));
+    return request_body{token_create{t.sandbox(), t.template_(),
+                                     static_cast<token_scope>(t.scope()),
+                                     std::chrono::milliseconds(t.ttl_ms())}};
+  }
+  case v1::Envelope::kTokenList:
+    return request_body{token_list{}};
+  case v1::Envelope::kTokenRevoke:
+    if (!is_valid_name(from.token_revoke().token()))
+      return fail(ec::bad_request,
+                  caged::quoted(from.token_revoke().token())
+                      + " is no id of a token",
+                  "caged token list shows them");
+    return request_body{token_revoke{from.token_revoke().token()}};
   case v1::Envelope::kNodeShutdown:
     return request_body{node_shutdown{from.node_shutdown().destroy_all()}};
   case v1::Envelope::kSignal:

@@ -46,6 +46,8 @@ using ttl = caf::atom_constant<caf::atom("ttl")>;
 using kill = caf::atom_constant<caf::atom("kill")>;
 using assign = caf::atom_constant<caf::atom("assign")>;
 using pool = caf::atom_constant<caf::atom("pool")>;
+using mcp = caf::atom_constant<caf::atom("mcp")>;
+using revoke = caf::atom_constant<caf::atom("revoke")>;
 using ready = caf::atom_constant<caf::atom("ready")>;
 } // namespace atom
 

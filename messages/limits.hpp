@@ -55,6 +55,14 @@ inline constexpr auto metrics_interval_default = 10s;
 /// A heartbeat missing for this many intervals makes a sandbox unhealthy.
 inline constexpr int heartbeats_missed = 3;
 
+// -- MCP and its gateway -----------------------------------------------------
+inline constexpr std::size_t tokens_most = 10'000; ///< of a node
+inline constexpr std::chrono::milliseconds token_ttl_default = 1h,
+                                           token_ttl_min = 1s,
+                                           token_ttl_max = 24h * 365;
+/// An MCP server in a sandbox that nobody uses ends.
+inline constexpr auto mcp_idle_exit = 5min;
+
 // -- logs ------------------------------------------------------------------
 inline constexpr std::size_t exec_log_max = 8 * 1024 * 1024; ///< per exec
 inline constexpr std::size_t agent_log_max = 1024 * 1024; ///< two generations

@@ -362,6 +362,16 @@ void metrics_table::orphans(std::size_t count) {
   now_.orphans = count;
 }
 
+void metrics_table::gateway_connections(std::size_t count) {
+  std::lock_guard guard{mutex_};
+  now_.gateway_connections = count;
+}
+
+void metrics_table::gateway_request(unsigned status) {
+  std::lock_guard guard{mutex_};
+  ++now_.gateway_requests[std::to_string(status)];
+}
+
 std::vector<MetricFamily> metrics_table::Collect() const {
   auto copy = [this] {
     std::lock_guard guard{mutex_};
@@ -406,6 +416,13 @@ std::vector<MetricFamily> metrics_table::Collect() const {
              copy.messages);
   out.counts("caged_node_errors_total", "Errors answered, by code.", "code",
              copy.errors);
+  out.one("caged_gateway_connections",
+          "Connections to the MCP gateway now, sessions over WebSocket among "
+          "them.",
+          static_cast<double>(copy.gateway_connections));
+  out.counts("caged_gateway_requests_total",
+             "Requests to the MCP gateway, by status of the answer.", "status",
+             copy.gateway_requests);
   out.times("caged_node_create_seconds",
             "From a request for a sandbox to its agent's first answer.",
             copy.create);

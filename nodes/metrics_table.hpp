@@ -46,6 +46,8 @@ public:
   void error(ec code) override;
   void refused_sample(const std::string& id) override;
   void orphans(std::size_t count) override;
+  void gateway_connections(std::size_t count) override;
+  void gateway_request(unsigned status) override;
 
   /// On a scraper's thread.
   std::vector<prometheus::MetricFamily> Collect() const override;
@@ -82,6 +84,8 @@ public:
     double memory = 0, memory_reserved = 0; ///< bytes
     double disk = 0, disk_reserved = 0;     ///< bytes
     std::uint64_t orphans = 0;
+    std::uint64_t gateway_connections = 0;
+    std::map<std::string, std::uint64_t, std::less<>> gateway_requests; ///< by status
     std::map<std::string, std::uint64_t, std::less<>> messages, errors;
     std::map<std::string, pool_numbers> pools; ///< by template
     histogram create, exec;

@@ -153,6 +153,12 @@ public:
     table_->refused_sample(id);
   }
   void orphans(std::size_t count) override { table_->orphans(count); }
+  void gateway_connections(std::size_t count) override {
+    table_->gateway_connections(count);
+  }
+  void gateway_request(unsigned status) override {
+    table_->gateway_request(status);
+  }
 
 private:
   std::shared_ptr<metrics_table> table_;

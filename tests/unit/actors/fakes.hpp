@@ -266,6 +266,7 @@ public:
   std::vector<ap::line> seen;
   bool closed = false;
   bool answers = true;
+  int refused_dials = 0; ///< so many of the next ones
   std::string boot = "boot-1";
   json execs = json::array();
   ap::line_reader reader;
@@ -288,7 +289,10 @@ public:
              {"boot", boot},
              {"raw", true},
              {"execs", execs}});
-      else if (message.type == "exec")
+      else if (message.type == "dial" && refused_dials > 0) {
+        --refused_dials;
+        say("error", id, {{"code", "io"}, {"message", "nobody listens there"}});
+      } else if (message.type == "exec")
         say("result", id, answer_exec(message.payload["exec"]));
       else
         say("result", id, json::object());
@@ -418,6 +422,8 @@ public:
   void error(ec) override {}
   void refused_sample(const std::string&) override { ++refused; }
   void orphans(std::size_t n) override { orphan_count = n; }
+  void gateway_connections(std::size_t) override {}
+  void gateway_request(unsigned) override {}
 };
 
 class memory_logs : public exec_logs {
@@ -487,6 +493,10 @@ public:
     context->clients = clients;
     context->metrics = metrics;
     context->logs = logs;
+    context->tokens =
+        std::make_shared<token_table>([](std::string_view secret) {
+          return "digest " + std::string{secret};
+        });
     context->boot_id = "this-boot";
     context->boot_ms = [this] {
       return std::chrono::duration_cast<std::chrono::milliseconds>(

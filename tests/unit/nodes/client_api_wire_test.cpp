@@ -93,6 +93,51 @@ TEST_CASE("every request survives its way over the wire") {
   round_trip(api::stream_eof{api::channel::in, 9});
   round_trip(api::exec_signal{15});
   round_trip(api::exec_resize{30, 100});
+  round_trip(api::dial{"web", 8080, 1000, true, {}});
+  const auto mcp = std::get<api::dial>(
+      round_trip(api::dial{"web", 0, 1000, true,
+                           api::mcp_target{"tok-abc12345", true, true}})
+          .body);
+  REQUIRE(mcp.mcp);
+  CHECK(mcp.mcp->key == "tok-abc12345");
+  CHECK(mcp.mcp->read_only);
+  CHECK(mcp.mcp->one_session);
+  const auto token = std::get<api::token_create>(
+      round_trip(
+          api::token_create{
+              {}, "minimal", api::token_scope::read, std::chrono::hours(8)})
+          .body);
+  CHECK(token.scope == api::token_scope::read);
+  CHECK(token.ttl == std::chrono::hours(8));
+  round_trip(api::token_list{});
+  round_trip(api::token_revoke{"tok-abc12345"});
+}
+
+TEST_CASE("a token and a dial that cannot be are refused on the wire") {
+  using std::chrono::milliseconds;
+  for (const auto& bad :
+       {api::token_create{}, api::token_create{"web", "minimal"},
+        api::token_create{{}, "A!"},
+        api::token_create{"web", {}, api::token_scope{7}},
+        api::token_create{"web", {}, api::token_scope::mcp, milliseconds{5}},
+        api::token_create{
+            "web", {}, api::token_scope::mcp, std::chrono::hours(24) * 400}})
+    CHECK(refusal(encoded(bad)) == ec::bad_request);
+  CHECK(refusal(encoded(api::token_create{std::string(300, 'x'), {}}))
+        == ec::too_large);
+  CHECK(refusal(encoded(api::token_revoke{"../x"})) == ec::bad_request);
+  CHECK(refusal(encoded(api::dial{"web", 0, 0, false, {}})) == ec::bad_request);
+  // A key becomes a path inside: nothing else fits.
+  for (const auto* key : {"", "../x", "a/b", "A"})
+    CHECK(refusal(encoded(api::dial{"web", 0, 0, false,
+                                    api::mcp_target{key, false, false}}))
+          == ec::bad_request);
+  CHECK(refusal(encoded(
+            api::dial{"web", 80, 0, false, api::mcp_target{"a", false, false}}))
+        == ec::bad_request);
+  sandbox_spec own;
+  own.labels = {{"caged.mcp-session", "tok-abc12345"}};
+  CHECK(refusal(encoded(api::up{own})) == ec::bad_request);
 }
 
 TEST_CASE("every reply survives its way over the wire") {
@@ -121,6 +166,16 @@ TEST_CASE("every reply survives its way over the wire") {
   round_trip_reply(status);
   round_trip_reply(api::audit_reply{{{"loop", "loop0", "", "orphan"}}});
   round_trip_reply(api::shutdown_reply{4});
+  const api::token_info token{"tok-abc12345",
+                              "uid:0",
+                              "cage-abcdefgh",
+                              {},
+                              api::token_scope::read,
+                              5,
+                              9};
+  round_trip_reply(api::token_reply{token, "caged-secret", "http://x/v1/mcp"});
+  round_trip_reply(api::token_list_reply{{token, token}});
+  round_trip_reply(api::token_revoke_reply{"tok-abc12345"});
   round_trip_reply(api::error_reply{{ec::not_found, "no", "look"}, "s", "n"});
   round_trip_reply(api::stream_data{api::channel::out, 3, "abc"});
   round_trip_reply(api::stream_eof{api::channel::err, 3});

@@ -134,6 +134,9 @@ TEST_CASE("the node's numbers are in base units") {
   exposer->message("up");
   exposer->error(ec::not_found);
   exposer->orphans(1);
+  exposer->gateway_connections(2);
+  exposer->gateway_request(401);
+  exposer->gateway_request(401);
   auto text = scrape(*exposer);
   for (const char* line :
        {"caged_node_cpus{node=\"n1\"} 8",
@@ -147,6 +150,8 @@ TEST_CASE("the node's numbers are in base units") {
         "caged_node_messages_total{type=\"up\",node=\"n1\"} 2",
         "caged_node_errors_total{code=\"not_found\",node=\"n1\"} 1",
         "caged_node_orphans{node=\"n1\"} 1",
+        "caged_gateway_connections{node=\"n1\"} 2",
+        "caged_gateway_requests_total{status=\"401\",node=\"n1\"} 2",
         "caged_node_info{version=\"0.1.0\",runtime=\"oci 1\",node=\"n1\"} 1"}) {
     INFO(line);
     CHECK(has(text, line));
