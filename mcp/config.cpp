@@ -16,6 +16,7 @@
 
 #include "caged_version.hpp"
 #include "mcp/workspace.hpp"
+#include "messages/loopback.hpp"
 #include "messages/text.hpp"
 
 namespace caged::mcp {
@@ -81,15 +82,6 @@ bool is_address(const std::string& host) {
   in6_addr six{};
   return ::inet_pton(AF_INET, host.c_str(), &four) == 1
          || ::inet_pton(AF_INET6, host.c_str(), &six) == 1;
-}
-
-bool is_loopback(const std::string& host) {
-  in_addr four{};
-  if (::inet_pton(AF_INET, host.c_str(), &four) == 1)
-    return (ntohl(four.s_addr) >> 24U) == 127;
-  in6_addr six{};
-  return ::inet_pton(AF_INET6, host.c_str(), &six) == 1
-         && IN6_IS_ADDR_LOOPBACK(&six);
 }
 
 bool is_author(std::string_view text) {
@@ -383,7 +375,7 @@ result<invocation> read_config(std::vector<std::string> args) {
       return tl::unexpected(std::move(token.error()));
     out.token = std::move(*token);
   }
-  if (out.mode != transport::stdio && !is_loopback(out.host) && !out.token)
+  if (out.mode != transport::stdio && !is_loopback_address(out.host) && !out.token)
     return fail(ec::bad_request,
                 "--host " + out.host
                     + " can be reached from outside this machine, which needs "

@@ -54,39 +54,6 @@ std::string shown(std::string_view text) {
 
 } // namespace
 
-bool is_loopback_address(std::string_view numeric) {
-  const std::string text{numeric};
-  in_addr four{};
-  if (::inet_pton(AF_INET, text.c_str(), &four) == 1)
-    return (ntohl(four.s_addr) >> 24U) == 127;
-  in6_addr six{};
-  if (::inet_pton(AF_INET6, text.c_str(), &six) != 1)
-    return false;
-  if (IN6_IS_ADDR_V4MAPPED(&six))
-    return six.s6_addr[12] == 127;
-  return IN6_IS_ADDR_LOOPBACK(&six);
-}
-
-bool is_loopback_authority(std::string_view host_and_port) {
-  auto name = host_and_port;
-  if (name.starts_with('[')) {
-    const auto end = name.find(']');
-    if (end == std::string_view::npos)
-      return false;
-    const auto rest = name.substr(end + 1);
-    if (!rest.empty() && !(rest[0] == ':' && all_digits(rest.substr(1))))
-      return false;
-    return is_loopback_address(name.substr(1, end - 1));
-  }
-  if (const auto colon = name.find(':'); colon != std::string_view::npos) {
-    if (!all_digits(name.substr(colon + 1)))
-      return false;
-    name = name.substr(0, colon);
-  }
-  // inet_pton takes four decimal numbers alone: no "127.1", no "0x7f...".
-  return same(name, "localhost") || is_loopback_address(name);
-}
-
 result<web_policy> make_policy(const server_config& config) {
   web_policy out;
   out.token = config.token;
@@ -123,13 +90,9 @@ result<web_policy> make_policy(const server_config& config) {
 }
 
 bool origin_allowed(const web_policy& policy, std::string_view origin) {
-  if (std::any_of(policy.origins.begin(), policy.origins.end(),
-                  [&](const auto& each) { return same(each, origin); }))
-    return true;
-  for (const std::string_view scheme : {"http://", "https://"})
-    if (starts_with(origin, scheme))
-      return is_loopback_authority(origin.substr(scheme.size()));
-  return false;
+  return is_loopback_origin(origin)
+         || std::any_of(policy.origins.begin(), policy.origins.end(),
+                        [&](const auto& each) { return same(each, origin); });
 }
 
 bool token_matches(std::string_view authorization, std::string_view token) {

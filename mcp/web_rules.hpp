@@ -8,6 +8,7 @@
 
 #include "mcp/config.hpp"
 #include "mcp/json_rpc.hpp"
+#include "messages/loopback.hpp"
 
 /// What the network transports decide from text alone: who may connect, what a
 /// request's head must say, how a response's head looks. No sockets here; any
@@ -51,10 +52,6 @@ struct web_policy {
 /// resolved: the program is static) or beyond loopback without a token.
 result<web_policy> make_policy(const server_config& config);
 
-/// "127.3.4.5", "::1"; mapped addresses ("::ffff:127.0.0.1") count too.
-bool is_loopback_address(std::string_view numeric);
-/// A value of Host, or the same part of an Origin: "localhost:8080", "[::1]".
-bool is_loopback_authority(std::string_view host_and_port);
 /// Origin is absent from programs; browsers always send it. "null" is nobody.
 bool origin_allowed(const web_policy& policy, std::string_view origin);
 /// Constant in the token's bytes: takes as long for any value of one length.

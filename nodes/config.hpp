@@ -18,6 +18,9 @@ struct node_config {
   std::filesystem::path run_dir = "/run/caged";
   std::string client_endpoint; ///< empty: ipc://RUN_DIR/node.sock
   std::string metrics_address = "127.0.0.1:9464";
+  std::string gateway_address = "127.0.0.1:7480";  ///< "off": none
+  std::filesystem::path gateway_cert, gateway_key; ///< both or none
+  std::string gateway_origins;                     ///< with commas between them
   std::string runtime = "oci";
   std::string crun = "crun";
   std::filesystem::path agent_dir; ///< empty: found beside the program

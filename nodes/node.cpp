@@ -4,6 +4,7 @@
 #include <atomic>
 #include <fstream>
 #include <mutex>
+#include <sstream>
 
 #include <unistd.h>
 
@@ -22,8 +23,11 @@
 #include "nodes/data_directory.hpp"
 #include "nodes/fake/fake_driver.hpp"
 #include "nodes/file_exec_logs.hpp"
+#include "nodes/gateway/gateway.hpp"
+#include "nodes/logging.hpp"
 #include "nodes/oci/oci_driver.hpp"
 #include "nodes/prometheus_exposer.hpp"
+#include "nodes/sha256.hpp"
 #include "nodes/sqlite_journal.hpp"
 #include "nodes/sqlite_store.hpp"
 
@@ -57,21 +61,34 @@ constexpr std::size_t actor_threads = 2;
 class late_sink : public client_sink {
 public:
   void attach(client_sink* to) { to_.store(to); }
+  /// Its clients' routes begin with gateway::route_prefix. Before the actors.
+  void attach_gateway(gateway* to) { gateway_.store(to); }
   void send(api::reply message) override {
-    if (auto* to = to_.load())
+    if (is_gateways(message.route)) {
+      if (auto* web = gateway_.load())
+        web->send(std::move(message));
+    } else if (auto* to = to_.load()) {
       to->send(std::move(message));
+    }
   }
+  /// The gateway says itself when one of its clients is gone.
   void watch(const std::string& route) override {
-    if (auto* to = to_.load())
+    if (auto* to = to_.load(); to && !is_gateways(route))
       to->watch(route);
   }
   void unwatch(const std::string& route) override {
-    if (auto* to = to_.load())
+    if (auto* to = to_.load(); to && !is_gateways(route))
       to->unwatch(route);
   }
 
 private:
+  static bool is_gateways(const std::string& route) {
+    return route.compare(0, gateway::route_prefix.size(), gateway::route_prefix)
+           == 0;
+  }
+
   std::atomic<client_sink*> to_{nullptr};
+  std::atomic<gateway*> gateway_{nullptr};
 };
 
 /// Several nodes on one kernel (tests) must not share uids: 40 ranges of 1200
@@ -81,6 +98,15 @@ std::uint32_t uid_base_of(const std::string& node_id) {
   for (char c : node_id)
     hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
   return 1'000'000'000u + hash % 40u * (1200u * 65536u);
+}
+
+std::vector<std::string> split(const std::string& list, char at) {
+  std::vector<std::string> out;
+  std::istringstream items{list};
+  for (std::string item; std::getline(items, item, at);)
+    if (!item.empty())
+      out.push_back(item);
+  return out;
 }
 
 result<std::unique_ptr<runtime>> make_driver(const node_config& config,
@@ -177,6 +203,7 @@ private:
   std::unique_ptr<caf::actor_system> system_;
   std::shared_ptr<const node_context> context_;
   std::unique_ptr<client_port> port_;
+  std::unique_ptr<gateway> gateway_;
   supervisor_actor supervisor_;
   entrypoint_actor entrypoint_;
   bool stopped_ = false;
@@ -227,6 +254,14 @@ result<void> running_node::begin(const node_config& config,
   context->journal = std::move(*journal);
   context->logs = make_file_exec_logs(config.data_dir / "exec-logs");
 
+  context->tokens = std::make_shared<token_table>(sha256);
+  auto unreadable = context->tokens->load(*context->store);
+  if (!unreadable)
+    return tl::unexpected<failure>(unreadable.error());
+  if (*unreadable > 0)
+    log_event("unreadable tokens are left out",
+              {{"count", std::to_string(*unreadable)}});
+
   auto exposer = prometheus_exposer::open(
       config.metrics_address, context->node, context->version,
       driver_->capabilities().name + " " + driver_->capabilities().version);
@@ -234,6 +269,22 @@ result<void> running_node::begin(const node_config& config,
     return tl::unexpected<failure>(exposer.error());
   exposer_ = std::move(*exposer);
   context->metrics = exposer_;
+  if (config.gateway_address != "off") {
+    gateway_options web;
+    web.address = config.gateway_address;
+    web.cert = config.gateway_cert;
+    web.key = config.gateway_key;
+    web.origins = split(config.gateway_origins, ',');
+    auto opened = gateway::open(web, context->tokens, exposer_);
+    if (!opened)
+      return tl::unexpected<failure>(opened.error());
+    gateway_ = std::move(*opened);
+    context->gateway_url = gateway_->url();
+    context->token_revoked = [to = gateway_.get()](const std::string& id) {
+      to->token_revoked(id);
+    };
+    sink_->attach_gateway(gateway_.get());
+  }
   agents_ = make_asio_agent_port();
   context->agents = agents_;
   context->clients = sink_;
@@ -269,27 +320,31 @@ result<void> running_node::begin(const node_config& config,
     caf::anon_send(to, atom::oom::value, std::move(id), kills);
   });
 
+  const auto on_request = [to = entrypoint_](api::request request) {
+    caf::anon_send(to, request_ptr{std::make_shared<const api::request>(
+                           std::move(request))});
+  };
+  const auto on_gone = [to = entrypoint_](std::string route) {
+    caf::anon_send(to, atom::gone::value, std::move(route));
+  };
   client_port_options options;
   options.endpoint = config.client_endpoint;
-  auto port = client_port::open(
-      options,
-      [to = entrypoint_](api::request request) {
-        caf::anon_send(to, request_ptr{std::make_shared<const api::request>(
-                               std::move(request))});
-      },
-      [to = entrypoint_](std::string route) {
-        caf::anon_send(to, atom::gone::value, std::move(route));
-      });
+  auto port = client_port::open(options, on_request, on_gone);
   if (!port)
     return tl::unexpected<failure>(port.error());
   port_ = std::move(*port);
   sink_->attach(port_.get());
+  if (gateway_)
+    gateway_->start(on_request, on_gone);
   // Re-adoption comes last, when there is nothing left that could refuse to
   // start.
   caf::anon_send(supervisor_, atom::start::value);
 
   std::ofstream{config.run_dir / "metrics-address", std::ios::trunc}
       << exposer_->listen_address() << '\n';
+  if (gateway_)
+    std::ofstream{config.run_dir / "gateway-address", std::ios::trunc}
+        << gateway_->listen_address() << '\n';
   return {};
 }
 
@@ -298,6 +353,8 @@ void running_node::stop() {
     return;
   stopped_ = true;
   // Nobody new first, then the actors, then what they stand on.
+  if (gateway_)
+    gateway_->stop();
   if (port_)
     port_->stop();
   if (system_) {
@@ -316,6 +373,8 @@ void running_node::stop() {
     system_->await_all_actors_done();
   }
   sink_->attach(nullptr);
+  sink_->attach_gateway(nullptr);
+  gateway_.reset();
   port_.reset();
   context_.reset();
   agents_.reset();

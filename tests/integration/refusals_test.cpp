@@ -73,11 +73,12 @@ TEST_CASE("a dead endpoint is told at once, with how to start the node") {
 TEST_CASE("a second node on one data directory is refused") {
   test_node node;
   REQUIRE(node.start());
-  auto second = run({bin_dir() + "/caged-node", "--data-dir", node.data_dir(),
-                     "--run-dir", node.run_dir(), "--client-endpoint",
-                     node.endpoint() + "2", "--metrics-address", "127.0.0.1:0",
-                     "--agent-dir", bin_dir()},
-                    within(10s));
+  auto second =
+      run({bin_dir() + "/caged-node", "--data-dir", node.data_dir(),
+           "--run-dir", node.run_dir(), "--client-endpoint",
+           node.endpoint() + "2", "--metrics-address", "127.0.0.1:0",
+           "--gateway-address", "127.0.0.1:0", "--agent-dir", bin_dir()},
+          within(10s));
   CHECK(second.exit != 0);
   CHECK_FALSE(second.timed_out);
   CHECK(has(second.err, node.data_dir()));
@@ -89,8 +90,12 @@ namespace {
 
 process_result start_node(const std::vector<std::string>& flags,
                           process_options options = within(15s)) {
-  std::vector<std::string> argv = {bin_dir() + "/caged-node", "--agent-dir",
-                                   bin_dir(), "--metrics-address",
+  std::vector<std::string> argv = {bin_dir() + "/caged-node",
+                                   "--agent-dir",
+                                   bin_dir(),
+                                   "--metrics-address",
+                                   "127.0.0.1:0",
+                                   "--gateway-address",
                                    "127.0.0.1:0"};
   argv.insert(argv.end(), flags.begin(), flags.end());
   return run(argv, options);

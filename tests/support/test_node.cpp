@@ -48,6 +48,9 @@ bool test_node::start() {
   argv.insert(argv.end(), {bin_dir() + "/caged-node", "--data-dir", data_,
                            "--run-dir", run_, "--client-endpoint", endpoint(),
                            "--metrics-address", "127.0.0.1:0"});
+  if (std::find(flags_.begin(), flags_.end(), "--gateway-address")
+      == flags_.end())
+    argv.insert(argv.end(), {"--gateway-address", "127.0.0.1:0"});
   if (std::find(flags_.begin(), flags_.end(), "--agent-dir") == flags_.end())
     argv.insert(argv.end(), {"--agent-dir", bin_dir()});
   argv.insert(argv.end(), flags_.begin(), flags_.end());

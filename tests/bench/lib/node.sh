@@ -13,7 +13,7 @@ node_start() { # [FLAG...]
   node_since=$EPOCHREALTIME
   # Promised, not used: idle sandboxes need little of it.
   "$bin/caged-node" --data-dir "$work/data" --run-dir "$work/run" \
-    --agent-dir "$bin" --metrics-address 127.0.0.1:0 --cpus 100000 \
+    --agent-dir "$bin" --metrics-address 127.0.0.1:0 --gateway-address 127.0.0.1:0 --cpus 100000 \
     --memory-mb 10000000 --disk-gb 1000000 "${node_flags[@]}" \
     >>"$work/node.log" 2>&1 </dev/null &
   node=$!
