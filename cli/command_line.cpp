@@ -170,6 +170,7 @@ command_line::command_line() {
   add_forward();
   add_node();
   add_mcp();
+  add_token();
   add_doctor();
   add_for_shells();
 }

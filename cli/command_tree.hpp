@@ -11,6 +11,7 @@
 #include "cli/files.hpp"
 #include "cli/live.hpp"
 #include "cli/mcp.hpp"
+#include "cli/token.hpp"
 #include "cli/verbs.hpp"
 
 /// The flags of every verb, by subject: commands_*.cpp and command_line.cpp.
@@ -35,6 +36,7 @@ struct command_line {
   files_options files;
   mcp_options mcp;
   mcp_config_options mcp_config;
+  token_options token;
   std::string sandbox, user, source = "init";
   doctor_options doctor;
   std::string config_file;
@@ -66,6 +68,7 @@ private:
   result<int> mcp_verb();
   void add_mcp();
   void add_mcp_session(CLI::App* to, mcp_options& session);
+  void add_token();
   void add_doctor();
   void add_for_shells();
 };

@@ -52,6 +52,44 @@ void command_line::add_mcp() {
   add_mcp_session(sub, mcp_config.session);
 }
 
+void command_line::add_token() {
+  auto* group =
+      app.add_subcommand("token", "tokens that let MCP clients in over HTTP");
+  group->require_subcommand(1);
+
+  auto* sub = add(
+      *group, "create", "make a token; it is printed once, on stdout",
+      [this] { return run_token_create(common, token); },
+      "  caged token create --sandbox web > web.token\n"
+      "  caged token create --template minimal --ttl 8h\n"
+      "  caged token create --sandbox web --scope read --format json\n"
+      "A token of a sandbox opens /v1/sandboxes/ID/mcp of the node's gateway; "
+      "one of a template /v1/mcp, where each session has a sandbox of its own. "
+      "With scope read there is no tool that writes or runs commands.");
+  auto* one = sub->add_option("--sandbox", token.sandbox, "id, name or prefix")
+                  ->type_name("SANDBOX");
+  sub->add_option("--template", token.template_name,
+                  "template of each session's sandbox")
+      ->excludes(one);
+  sub->add_option("--scope", token.scope, "mcp, or read for read-only tools")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"mcp", "read"}));
+  sub->add_option("--ttl", token.ttl,
+                  "how long it lives, for example 30m (default: 1h)");
+  sub = add(
+      *group, "list", "tokens that have not expired",
+      [this] { return run_token_list(common, token); },
+      "  caged token list\n  caged token list -q");
+  sub->alias("ls");
+  sub->add_flag("-q,--quiet", token.quiet, "ids only");
+  sub = add(
+      *group, "revoke", "end tokens and the sessions they let in",
+      [this] { return run_token_revoke(common, token); },
+      "  caged token revoke tok-abc12345");
+  sub->alias("rm");
+  sub->add_option("token", token.ids, "ids, from caged token list")->required();
+}
+
 void command_line::add_doctor() {
   add(
       app, "doctor", "look whether this host can run caged-node",

@@ -333,6 +333,47 @@ std::string show(const api::shutdown_reply& reply, format as) {
          + " sandboxes destroyed; the node ends\n";
 }
 
+namespace {
+
+json to_json(const api::token_info& from) {
+  return {{"id", from.id},
+          {"owner", from.owner},
+          {"sandbox", from.sandbox},
+          {"template", from.template_name},
+          {"scope", std::string{to_string(from.scope)}},
+          {"created_ms", from.created_ms},
+          {"expires_ms", from.expires_ms}};
+}
+
+} // namespace
+
+std::string show(const api::token_reply& reply, format as) {
+  if (as == format::table)
+    return reply.secret + "\n";
+  auto out = to_json(reply.info);
+  out["token"] = reply.secret;
+  out["url"] = reply.url;
+  return dump(out, as);
+}
+
+std::string show(const api::token_list_reply& reply, format as) {
+  if (as != format::table) {
+    json out = json::array();
+    for (const auto& each : reply.tokens)
+      out.push_back(to_json(each));
+    return dump(out, as);
+  }
+  table out{{"ID", "FOR", "SCOPE", "OWNER", "AGE", "EXPIRES"}};
+  const auto now = wall_clock_ms();
+  for (const auto& each : reply.tokens)
+    out.add(
+        {each.id,
+         each.sandbox.empty() ? "template " + each.template_name : each.sandbox,
+         std::string{to_string(each.scope)}, each.owner,
+         age(each.created_ms, now), date_time(each.expires_ms) + " UTC"});
+  return out.str(stdout_has_colour());
+}
+
 std::string show_version(format as) {
   if (as != format::table)
     return dump(

@@ -23,6 +23,9 @@ std::string show(const std::vector<api::get_reply>& replies, format as);
 std::string show(const api::node_status_reply& reply, format as);
 std::string show(const api::audit_reply& reply, format as);
 std::string show(const api::shutdown_reply& reply, format as);
+/// As a table: the secret alone.
+std::string show(const api::token_reply& reply, format as);
+std::string show(const api::token_list_reply& reply, format as);
 std::string show_version(format as);
 
 } // namespace caged::cli
