@@ -206,7 +206,7 @@ private:
     std::chrono::steady_clock::time_point until;
     std::chrono::milliseconds wait{4};
     int starts = 0;
-    std::string server; ///< exec that it started
+    std::string server = {}; ///< exec that it started
   };
 
   void connect();

@@ -7,7 +7,8 @@
 
 namespace caged::agent {
 
-/// A connection to a port or a Unix socket inside: agent_protocol.md, section 7.
+/// A connection to a port or a Unix socket inside: agent_protocol.md,
+/// section 7.
 class dial : public stream {
 public:
   using stream::stream;

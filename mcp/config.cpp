@@ -375,7 +375,8 @@ result<invocation> read_config(std::vector<std::string> args) {
       return tl::unexpected(std::move(token.error()));
     out.token = std::move(*token);
   }
-  if (out.mode != transport::stdio && !is_loopback_address(out.host) && !out.token)
+  if (out.mode != transport::stdio && !is_loopback_address(out.host)
+      && !out.token)
     return fail(ec::bad_request,
                 "--host " + out.host
                     + " can be reached from outside this machine, which needs "

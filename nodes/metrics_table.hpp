@@ -85,7 +85,8 @@ public:
     double disk = 0, disk_reserved = 0;     ///< bytes
     std::uint64_t orphans = 0;
     std::uint64_t gateway_connections = 0;
-    std::map<std::string, std::uint64_t, std::less<>> gateway_requests; ///< by status
+    std::map<std::string, std::uint64_t, std::less<>>
+        gateway_requests; ///< by status
     std::map<std::string, std::uint64_t, std::less<>> messages, errors;
     std::map<std::string, pool_numbers> pools; ///< by template
     histogram create, exec;

@@ -4,6 +4,8 @@
 #
 #   CAGED_BIN_DIR=build/dev/bin tests/conformance/run.sh CHECK [SERVER]
 #     CHECK   scenarios                the official conformance suite, over HTTP
+#             gateway                  the same into a sandbox, through the
+#                                      gateway of a node (needs root)
 #             inspector                the official inspector, over stdio
 #             v1-stdio v1-ws v1-http   a coding task by the SDK's clients: v1,
 #             v2-stdio v2-ws v2-http   v2 as an old client (initialize) and
@@ -20,7 +22,7 @@ root=$(cd "$here/../.." && pwd)
 installed=$root/build/conformance
 check=${1:-}
 case "$check" in
-  scenarios) script=scenarios.mjs program=caged-mcp-fixtures ;;
+  scenarios | gateway) script=scenarios.mjs program=caged-mcp-fixtures ;;
   inspector) script=inspector.mjs program=caged-mcp-server ;;
   v1-stdio | v1-ws | v1-http | v2-stdio | v2-ws | v2-http | new-stdio | new-ws | new-http)
     script=coding_task.mjs program=caged-mcp-server
@@ -38,6 +40,10 @@ if [[ ! -x $server ]]; then
   exit 1
 fi
 
+if [[ $check == gateway && $EUID -ne 0 ]]; then
+  echo "SKIPPED: sandboxes need root"
+  exit 0
+fi
 wanted=$(cat "$here/package.json" "$here/package-lock.json" | sha256sum)
 if [[ ! -f $installed/.installed || $(<"$installed/.installed") != "$wanted" ]]; then
   echo "SKIPPED: Node.js and the MCP clients of tests/conformance/package-lock.json" \

@@ -8,9 +8,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { connect } from './lib/clients.mjs';
 import { equal, main, ok } from './lib/check.mjs';
+import { throughGateway } from './lib/gateway.mjs';
 import { codingWorkspace, listen } from './lib/server.mjs';
 
-const program = process.argv[2];
+const [program, check] = process.argv.slice(2);
 const suite = join(dirname(createRequire(import.meta.url).resolve(
   '@modelcontextprotocol/conformance/package.json')), 'dist/index.js');
 
@@ -70,8 +71,8 @@ function records(folder, names) {
   return found;
 }
 
-async function lookAt(folder) {
-  const peer = await connect('v1', 'http', program, folder);
+async function lookAt(folder, running) {
+  const peer = await connect('v1', 'http', program, folder, running);
   try {
     const tools = (await peer.client.listTools()).tools.map(tool => tool.name);
     for (const name of fixtures)
@@ -82,7 +83,8 @@ async function lookAt(folder) {
 }
 
 async function judge(server, folder) {
-  await lookAt(folder);
+  // A stand-alone server is quick to start: the suite's own is left alone.
+  await lookAt(folder, check === 'gateway' ? server : undefined);
   const out = mkdtempSync(join(tmpdir(), 'suite-'));
   const all = (await run(['list', '--server'])).said;
   const names = [...all.matchAll(/^\s+- (\S+)/gm)].map(match => match[1]);
@@ -109,7 +111,9 @@ async function judge(server, folder) {
 
 await main(async () => {
   const workspace = codingWorkspace();
-  const server = await listen(program, 'http', workspace.folder);
+  const server = check === 'gateway'
+    ? await throughGateway(program)
+    : await listen(program, 'http', workspace.folder);
   try {
     await judge(server, workspace.folder);
     ok(!server.ended, 'the server is still there', server.log);

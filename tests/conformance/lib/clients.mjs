@@ -49,7 +49,8 @@ function makeClient(kind) {
 
 /// Connects a client. Of what it returns: `client`; `server` (ws, http) with
 /// its log; `transport`; `close()` ends client and server.
-export async function connect(kind, mode, program, workspace) {
+/// `running`: a server to use, which stays.
+export async function connect(kind, mode, program, workspace, running) {
   const client = makeClient(kind);
   let server, transport;
   if (mode === 'stdio') {
@@ -57,7 +58,7 @@ export async function connect(kind, mode, program, workspace) {
     transport = new Stdio({ command: program, stderr: 'pipe', cwd: workspace,
                             args: ['--workspace', workspace] });
   } else {
-    server = await listen(program, mode, workspace);
+    server = running ?? await listen(program, mode, workspace);
     const Web = mode === 'ws' ? (kind === 'v1' ? WsV1 : WsV2)
       : kind === 'v1' ? HttpV1 : v2.StreamableHTTPClientTransport;
     transport = new Web(new URL(server.url));
@@ -74,7 +75,8 @@ export async function connect(kind, mode, program, workspace) {
   try {
     await client.connect(transport);
   } catch (error) {
-    await server?.stop();
+    if (!running)
+      await server?.stop();
     throw new Error(`cannot connect: ${error.stack}\nThe server says: `
                     + (server?.log ?? log));
   }
@@ -89,7 +91,7 @@ export async function connect(kind, mode, program, workspace) {
     version: () => version ?? client.getNegotiatedProtocolVersion(),
     close: async () => {
       await client.close();
-      return server?.stop();
+      return running ? undefined : server?.stop();
     },
   };
 }
