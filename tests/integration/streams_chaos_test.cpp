@@ -140,6 +140,12 @@ void fleet_of_streams::ready_one() {
     return;
   const auto& sandbox = all_[enders_.back()].sandbox;
   CHECK(node_.caged({"exec", sandbox, "--", "touch", "/tmp/told"}).exit == 0);
+  // It has to be through with its numbers: while the daemon is away nobody
+  // takes more of them.
+  CHECK(eventually(30s, [&] {
+    const auto shell = find_command(inits_.at(sandbox), "trap go=1");
+    return shell > 0 && find_command(shell, "sleep") > 0;
+  }));
 }
 
 void fleet_of_streams::end_one() {
