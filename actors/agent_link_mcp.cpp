@@ -39,6 +39,10 @@ std::string agent_link_state::start_mcp(const api::mcp_target& of,
   api::exec what;
   what.argv = mcp_server::command(of);
   what.detach = true;
+  // Those of the sandbox's environment are for servers that listen elsewhere.
+  for (const auto* variable :
+       {"CAGED_MCP_HOST", "CAGED_MCP_PORT", "CAGED_MCP_TOKEN_FILE"})
+    what.env[variable] = "";
   exec_record row;
   row.exec = make_uuid();
   row.sandbox = id;

@@ -31,7 +31,9 @@ std::size_t sandboxes(const test_node& node) {
 TEST_CASE("an MCP client works in a sandbox over HTTP with a token") {
   test_node node;
   REQUIRE(node.start());
-  const auto id = node.up({"--name", "web"});
+  // What a tenant sets for servers of its own does not disturb this one.
+  const auto id = node.up({"--name", "web", "-e", "CAGED_MCP_PORT=9090", "-e",
+                           "CAGED_MCP_TOKEN_FILE=/nowhere"});
   REQUIRE_FALSE(id.empty());
   const auto full = make_token(node, {"--sandbox", "web"});
   CHECK(full.path == "/v1/sandboxes/" + id + "/mcp");
