@@ -237,7 +237,8 @@ private:
   void start(const exec_call& call, const api::exec& what);
   void begin(const std::string& exec_id, const nlohmann::json& payload);
   void start_dial(const exec_call& call, const api::dial& what);
-  void dial_mcp(const exec_call& call, const api::dial& what);
+  void dial_mcp(const exec_call& call, const api::mcp_target& to,
+                const nlohmann::json& payload);
   std::string start_mcp(const api::mcp_target& of, const std::string& workdir);
   void refuse_mcp(const std::string& request_id, const std::string& why);
   entry* mcp_server(const std::string& key);

@@ -223,24 +223,24 @@ void agent_link_state::start_dial(const exec_call& call_info,
   if (execs_.count(request.id) != 0)
     return refuse(call_info, {ec::conflict, "this request id is in use",
                               "make a new request id"});
-  if (what.mcp)
-    return dial_mcp(call_info, what);
   exec_record row;
   row.exec = request.id;
   row.sandbox = id;
   row.caller = request.caller;
   auto& fresh = add(std::move(row), call_info.table);
   context->clients->watch(request.route);
-  call("dial", fresh.relay.start(what, request.route),
-       [this, exec_id = request.id](result<json> got) {
-         auto found = execs_.find(exec_id);
-         if (found == execs_.end())
-           return;
-         if (got)
-           apply(found->second, found->second.relay.started(*got, id, false));
-         else
-           end_with(exec_id, got.error());
-       });
+  const auto payload = fresh.relay.start(what, request.route);
+  if (what.mcp)
+    return dial_mcp(call_info, *what.mcp, payload);
+  call("dial", payload, [this, exec_id = request.id](result<json> got) {
+    auto found = execs_.find(exec_id);
+    if (found == execs_.end())
+      return;
+    if (got)
+      apply(found->second, found->second.relay.started(*got, id, false));
+    else
+      end_with(exec_id, got.error());
+  });
 }
 
 /// A client that comes (back) to an exec; the last one wins.

@@ -70,18 +70,12 @@ std::string agent_link_state::start_mcp(const api::mcp_target& of,
 }
 
 void agent_link_state::dial_mcp(const exec_call& call_info,
-                                const api::dial& what) {
-  const auto& request = *call_info.request;
-  exec_record row;
-  row.exec = request.id;
-  row.sandbox = id;
-  row.caller = request.caller;
-  auto& fresh = add(std::move(row), call_info.table);
-  context->clients->watch(request.route);
-  mcp_dials_[request.id] = {*what.mcp, call_info.workdir,
-                            fresh.relay.start(what, request.route),
+                                const api::mcp_target& to,
+                                const json& payload) {
+  const auto& id_of_dial = call_info.request->id;
+  mcp_dials_[id_of_dial] = {to, call_info.workdir, payload,
                             now() + start_patience};
-  try_mcp(request.id);
+  try_mcp(id_of_dial);
 }
 
 void agent_link_state::try_mcp(const std::string& request_id) {
