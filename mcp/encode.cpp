@@ -48,7 +48,35 @@ const std::vector<std::string>& revisions() {
 }
 
 std::string to_text(const json& value) {
+  // What most answers need: dump() sets up half a kilobyte and asks the locale.
+  if (value.is_number_unsigned())
+    return std::to_string(value.get<std::uint64_t>());
+  if (value.is_number_integer())
+    return std::to_string(value.get<std::int64_t>());
+  if (value.is_object() && value.empty())
+    return "{}";
   return value.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+void encoded_object::open(std::string_view name) {
+  text_ += text_.empty() ? "\"" : ",\"";
+  text_ += name;
+  text_ += "\":";
+}
+
+void encoded_object::add(std::string_view name, std::string_view value) {
+  open(name);
+  append_text_string(text_, value);
+}
+
+void encoded_object::add(std::string_view name, std::uint64_t value) {
+  open(name);
+  text_ += std::to_string(value);
+}
+
+void encoded_object::add(std::string_view name, bool value) {
+  open(name);
+  text_ += value ? "true" : "false";
 }
 
 std::string to_text_with(json&& object,
@@ -113,6 +141,13 @@ std::string tool_response(const json& id, revision r, tool_result&& from) {
     if (from.structured.is_object() && !from.text_member.empty())
       from.structured.erase(from.text_member);
     structured = to_text(from.structured);
+    if (from.structured.is_object() && !from.encoded_members.empty()) {
+      structured.pop_back();
+      if (structured.size() > 1)
+        structured += ',';
+      structured += from.encoded_members;
+      structured += '}';
+    }
   }
   const auto both = program && !from.text_member.empty();
   auto out =
@@ -138,7 +173,7 @@ std::string tool_response(const json& id, revision r, tool_result&& from) {
   out += ']';
   if (both) {
     out += R"(,"structuredContent":{)";
-    out += to_text(from.text_member);
+    append_text_string(out, from.text_member);
     out += ':';
     out += text;
     if (structured.size() > 2) {

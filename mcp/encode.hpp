@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "mcp/json_rpc.hpp"
 #include "mcp/revision.hpp"
@@ -18,6 +20,25 @@ std::string to_text(const json& value);
 
 /// The same for a string, but several times faster.
 std::string to_text_string(const std::string& text);
+/// The same behind what `out` holds already.
+void append_text_string(std::string& out, std::string_view text);
+/// The members of an object as text, put together without a tree.
+class encoded_object {
+public:
+  void add(std::string_view name, std::string_view value);
+  void add(std::string_view name, const char* value) {
+    add(name, std::string_view{value});
+  }
+  void add(std::string_view name, std::uint64_t value);
+  void add(std::string_view name, bool value);
+  /// As tool_result::encoded_members wants them.
+  std::string take() { return std::move(text_); }
+
+private:
+  void open(std::string_view name);
+  std::string text_;
+};
+
 /// `object` without these members, and them, strings, behind the others.
 std::string to_text_with(json&& object,
                          std::initializer_list<const char*> large);

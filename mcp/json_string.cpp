@@ -61,10 +61,9 @@ const escape_table& escapes() {
 
 } // namespace
 
-std::string to_text_string(const std::string& text) {
+void append_text_string(std::string& out, std::string_view text) {
   const auto& table = escapes();
-  std::string out;
-  out.reserve(text.size() + text.size() / 8 + 16);
+  const auto before = out.size();
   out += '"';
   std::uint32_t point = 0;
   for (std::size_t i = 0; i < text.size();) {
@@ -81,10 +80,19 @@ std::string to_text_string(const std::string& text) {
       out.append(text, i, size);
       i += size;
     } else {
-      return to_text(json(text)); // which replaces what is no UTF-8
+      // Which replaces what is no UTF-8.
+      out.resize(before);
+      out += to_text(json(text));
+      return;
     }
   }
   out += '"';
+}
+
+std::string to_text_string(const std::string& text) {
+  std::string out;
+  out.reserve(text.size() + text.size() / 8 + 16);
+  append_text_string(out, text);
   return out;
 }
 

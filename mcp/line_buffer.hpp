@@ -29,6 +29,7 @@ public:
   }
   /// Whether the line that next() gave was too long (then it is empty).
   bool too_long() const { return too_long_; }
+  std::size_t line_most() const { return line_most_; }
   /// The line is not needed any more: a long one's memory goes back at once.
   void done();
 

@@ -49,6 +49,10 @@ public:
       to_->send(std::move(all += ']'));
     to_->finished();
   }
+  /// As outlet::lend. A batch's requests run beside each other.
+  bool lend(const std::function<void()>& job) {
+    return !batch_ && to_->lend(job);
+  }
   /// A notification that concerns a request of this text.
   bool tell(std::string message) { return to_->send(std::move(message)); }
 

@@ -67,19 +67,26 @@ void server::impl::fill(contents given) {
         kept.add(each);
     what.tools = std::move(kept);
   }
-  const auto size = std::max<std::size_t>(what.page, 1);
-  for (std::size_t i = 0; i < tool_pages.size(); ++i) {
-    const auto r = static_cast<revision>(i);
+}
+
+const server::impl::shown& server::impl::for_revision(revision r) {
+  auto& out = by_revision[static_cast<std::size_t>(r)];
+  std::call_once(out.made, [&] {
+    const auto size = std::max<std::size_t>(what.page, 1);
     std::vector<json> tools;
     for (const auto& each : what.tools.all())
       tools.push_back(describe(each, r));
-    tool_pages[i] = pages_of("tools", tools, size, r);
+    out.tools = pages_of("tools", tools, size, r);
     std::vector<json> prompts;
     for (const auto& each : what.prompts)
       prompts.push_back(prompt_for(each.about, r));
-    prompt_pages[i] = pages_of("prompts", prompts, size, r);
-    capabilities[i] = capabilities_of(what, r);
-  }
+    out.prompts = pages_of("prompts", prompts, size, r);
+  });
+  return out;
+}
+
+json server::impl::capabilities(revision r) const {
+  return capabilities_of(what, r);
 }
 
 server::server(std::unique_ptr<impl> i) : impl_{std::move(i)} {}

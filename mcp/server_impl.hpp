@@ -15,7 +15,8 @@
 
 namespace caged::mcp {
 
-/// What stands behind `server`. Only its counters change after the start.
+/// What stands behind `server`. After the start its counters change, and what
+/// it is asked for the first time.
 struct server::impl {
   impl(server_config c, std::optional<workspace> folder);
   /// To be called once, before sessions are made.
@@ -25,10 +26,16 @@ struct server::impl {
   std::optional<workspace> where;
   contents what;
   std::vector<std::string> left_out; ///< tools that a read-only server lacks
-  /// tools/list by revision: members of a result, one text for each page.
-  std::array<std::vector<std::string>, 5> tool_pages;
-  std::array<std::vector<std::string>, 5> prompt_pages;
-  std::array<json, 5> capabilities;
+  /// What a revision is told of us, made when the first client asks: a session
+  /// needs one of five. Any thread.
+  struct shown {
+    std::once_flag made;
+    /// Members of a result, one text for each page.
+    std::vector<std::string> tools, prompts;
+  };
+  const shown& for_revision(revision r);
+  json capabilities(revision r) const;
+  std::array<shown, 5> by_revision;
   /// Bytes of arguments of the calls that wait or run, all sessions.
   std::atomic<std::size_t> argument_bytes = 0;
   workers pool; ///< last: its threads end before the rest goes

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -25,6 +26,10 @@ public:
   /// Every request of one receive() has its answer: an HTTP response ends here.
   /// Once per receive(), any thread, nothing is sent after it.
   virtual void finished() {}
+  /// Asked within session::receive, on its thread: runs what is brief here and
+  /// now, if this transport can be read on should it take longer after all.
+  /// False: it was not run.
+  virtual bool lend(const std::function<void()>&) { return false; }
 };
 
 struct contents;

@@ -32,6 +32,19 @@ std::string run_tool(const tool& what, const json& arguments_object,
   return tool_response(c.of.message.id, c.of.spoken, std::move(out));
 }
 
+/// Nothing: it has to run on a worker. There an exception has its answer, too.
+std::optional<std::string> answer_at_once(const tool& what, const request& r) {
+  try {
+    auto done = what.at_once(arguments{r.message.params["arguments"]});
+    if (!done)
+      return std::nullopt;
+    return tool_response(r.message.id, r.spoken,
+                         *done ? std::move(**done) : tool_error(done->error()));
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
 } // namespace
 
 void client_session::call_tool(request&& r) {
@@ -54,18 +67,20 @@ void client_session::call_tool(request&& r) {
     params["arguments"] = json::object();
   else if (!arguments_at->is_object())
     return refuse(r, rpc_code::invalid_params, "arguments must be an object");
-  auto quick = found->pace == tool_pace::quick;
-  if (!quick && found->quick_with != nullptr)
-    quick = found->quick_with(arguments{params["arguments"]});
   auto make = [found](running_call& c) {
     return run_tool(*found, c.of.message.params["arguments"], c);
   };
-  if (!quick)
-    return later(std::move(r), make);
-  run(std::make_shared<running_call>(self(), std::move(r)), make);
+  if (found->pace == tool_pace::quick)
+    return run(std::make_shared<running_call>(self(), std::move(r)), make);
+  if (found->at_once != nullptr)
+    if (auto text = answer_at_once(*found, r)) {
+      r.group->answer(std::move(*text));
+      return;
+    }
+  later(std::move(r), make, found->pace);
 }
 
-void client_session::later(request&& r, answer_maker make) {
+void client_session::later(request&& r, answer_maker make, tool_pace pace) {
   auto params = r.message.params.find("arguments");
   const auto bytes = params == r.message.params.end() ? 0 : weight(*params);
   const auto key = to_text(r.message.id);
@@ -94,6 +109,8 @@ void client_session::later(request&& r, answer_maker make) {
     return refuse(c->of, code, why);
   }
   ++busy_;
+  if (pace == tool_pace::brief && c->of.group->lend([&] { run(c, make); }))
+    return;
   const auto taken = server_.pool.submit(
       lane_, [this, c, make = std::move(make)] { run(c, make); },
       limits.waiting_calls);

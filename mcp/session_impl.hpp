@@ -59,7 +59,7 @@ public:
   const std::shared_ptr<client_session> session;
   request of;
   std::size_t bytes = 0; ///< of its arguments
-  bool queued = false;   ///< on a worker
+  bool queued = false;   ///< counted among those that take their time
   /// Held while a large answer is encoded and sent: of a session one at a time,
   /// so that those who wait for a slow reader hold little.
   std::unique_lock<std::mutex> big;
@@ -129,10 +129,10 @@ private:
   void get_prompt(request&& r);
   void complete(request&& r);
 
-  void page_of(request&& r,
-               const std::array<std::vector<std::string>, 5>& pages);
-  /// Runs `make` on a worker; refuses what is too much.
-  void later(request&& r, answer_maker make);
+  void page_of(request&& r, const std::vector<std::string>& pages);
+  /// Runs `make` on a worker, or here when it is brief and the transport can
+  /// spare this thread; refuses what is too much.
+  void later(request&& r, answer_maker make, tool_pace pace = tool_pace::slow);
   void run(const std::shared_ptr<running_call>& c, const answer_maker& make);
   void forget(const running_call& c);
   std::shared_ptr<client_session> self();

@@ -59,10 +59,9 @@ void client_session::initialize(request&& r) {
          {"client", info == params.end() ? std::string{}
                                          : escape_text(to_text(*info), 256)}});
   }
-  json out = {
-      {"protocolVersion", to_string(settled)},
-      {"capabilities", server_.capabilities[static_cast<std::size_t>(settled)]},
-      {"serverInfo", server_info(settled)}};
+  json out = {{"protocolVersion", to_string(settled)},
+              {"capabilities", server_.capabilities(settled)},
+              {"serverInfo", server_info(settled)}};
   if (!server_.what.instructions.empty())
     out["instructions"] = server_.what.instructions;
   const auto text = to_text(out);
@@ -75,8 +74,7 @@ void client_session::ping(request&& r) {
 
 void client_session::discover(request&& r) {
   json out = {{"supportedVersions", revisions()},
-              {"capabilities",
-               server_.capabilities[static_cast<std::size_t>(r.spoken)]}};
+              {"capabilities", server_.capabilities(r.spoken)}};
   if (!server_.what.instructions.empty())
     out["instructions"] = server_.what.instructions;
   const auto text = to_text(out);
@@ -131,9 +129,8 @@ void client_session::set_level(request&& r) {
   answer(r, {});
 }
 
-void client_session::page_of(
-    request&& r, const std::array<std::vector<std::string>, 5>& pages) {
-  const auto& mine = pages[static_cast<std::size_t>(r.spoken)];
+void client_session::page_of(request&& r,
+                             const std::vector<std::string>& mine) {
   std::size_t at = 0;
   if (auto cursor = r.message.params.find("cursor");
       cursor != r.message.params.end() && !cursor->is_null()) {
@@ -149,13 +146,15 @@ void client_session::page_of(
 }
 
 void client_session::list_tools(request&& r) {
-  page_of(std::move(r), server_.tool_pages);
+  const auto& pages = server_.for_revision(r.spoken).tools;
+  page_of(std::move(r), pages);
 }
 
 void client_session::list_prompts(request&& r) {
   if (server_.what.prompts.empty())
     return refuse(r, rpc_code::method_not_found, "this server has no prompts");
-  page_of(std::move(r), server_.prompt_pages);
+  const auto& pages = server_.for_revision(r.spoken).prompts;
+  page_of(std::move(r), pages);
 }
 
 void client_session::get_prompt(request&& r) {

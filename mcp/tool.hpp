@@ -30,6 +30,10 @@ struct tool_result {
   /// Name of the string member of structuredContent whose value is `text`
   /// itself: it is encoded once and written twice. Empty: none.
   std::string text_member;
+  /// Members of structuredContent beside those of `structured`, as JSON text
+  /// without braces (`"entries":[...]`): what has thousands of parts is not
+  /// built as a tree first. Empty: none.
+  std::string encoded_members;
   /// Further content blocks as they go out (images, resource links).
   std::vector<json> blocks;
   bool is_error = false;
@@ -49,6 +53,8 @@ struct tool_annotations {
 /// How long a call may keep the thread that reads messages.
 enum class tool_pace {
   quick, ///< Microseconds, never blocks: may run where messages are read.
+  brief, ///< Milliseconds: on the thread that reads where the transport can
+         ///< spare it (outlet::lend), else as a slow one.
   slow,  ///< On a worker thread.
 };
 
@@ -65,9 +71,9 @@ struct tool {
   bool writes = false;
   /// A failure becomes a result with is_error.
   std::function<result<tool_result>(const arguments&, call&)> run;
-  /// Whether this call may run where messages are read, although `pace` is
-  /// slow; optional. Must itself be quick.
-  std::function<bool(const arguments&)> quick_with;
+  /// Tried first, where messages are read: the result when it is to be had in
+  /// microseconds and without blocking; nothing: `run` has to do it. Optional.
+  std::function<std::optional<result<tool_result>>(const arguments&)> at_once;
 };
 
 /// All tools of a server in the order of their registration, which is the order

@@ -1,6 +1,10 @@
 #include <algorithm>
 #include <array>
+#include <optional>
 
+#include <sys/stat.h>
+
+#include "mcp/git/changed.hpp"
 #include "mcp/git/ops.hpp"
 #include "mcp/git/revisions.hpp"
 #include "messages/text.hpp"
@@ -43,6 +47,40 @@ result<tree_ptr> head_tree(git_repository* repository) {
   return tree;
 }
 
+/// Before the index is read: then it is at least as old as what was read.
+std::optional<timespec> write_time(git_index* index) {
+  struct stat about {};
+  const auto* path = git_index_path(index);
+  if (path == nullptr || ::stat(path, &about) != 0)
+    return std::nullopt;
+  return about.st_mtim;
+}
+
+/// The index and the worktree, by way of what may have changed where nobody
+/// asked for certain paths.
+int to_worktree(worker_state& state, diff_ptr& diff, git_index* index,
+                const std::optional<timespec>& written,
+                const options_set& options) {
+  constexpr std::size_t most = 1000;
+  auto* repository = state.repository.get();
+  auto few = written && options.paths.empty()
+                 ? maybe_changed(state, index, *written, most)
+                 : std::nullopt;
+  if (!few)
+    return git_diff_index_to_workdir(diff.put(), repository, index,
+                                     &options.raw);
+  if (few->empty()) // no path at all would mean every one
+    return git_diff_index_to_index(diff.put(), repository, index, index,
+                                   &options.raw);
+  std::vector<char*> names;
+  for (auto& path : *few)
+    names.push_back(path.data());
+  auto narrow = options.raw;
+  narrow.flags |= GIT_DIFF_DISABLE_PATHSPEC_MATCH;
+  narrow.pathspec = {names.data(), names.size()};
+  return git_diff_index_to_workdir(diff.put(), repository, index, &narrow);
+}
+
 /// The two sides that a request names, compared.
 result<diff_ptr> compare(worker_state& state, git_repository* repository,
                          const json& request) {
@@ -51,6 +89,7 @@ result<diff_ptr> compare(worker_state& state, git_repository* repository,
   const auto range = request.value("range", std::string{});
   index_ptr index;
   int rc = git_repository_index(index.put(), repository);
+  const auto written = rc == 0 ? write_time(index.get()) : std::nullopt;
   if (rc == 0)
     rc = git_index_read(index.get(), 0);
   if (rc != 0)
@@ -58,8 +97,7 @@ result<diff_ptr> compare(worker_state& state, git_repository* repository,
   diff_ptr diff;
   if (range.empty()) {
     if (!staged) {
-      rc = git_diff_index_to_workdir(diff.put(), repository, index.get(),
-                                     &options.raw);
+      rc = to_worktree(state, diff, index.get(), written, options);
     } else {
       auto tree = head_tree(repository);
       if (!tree)

@@ -232,6 +232,7 @@ void add_file_edit(tool_set& tools, const workspace& where,
       {"path", "replacements", "counts", "diff", "bytes", "version"});
   t.annotations.destructive = true;
   t.writes = true;
+  t.pace = tool_pace::brief;
   t.run = [&where, &config](const arguments& args, call& in) {
     return run(where, config, args, in);
   };

@@ -27,10 +27,8 @@ void cut_to(piece& p, std::size_t most, bool lines) {
   }
 }
 
-namespace {
-
-result<piece> whole(int fd, const read_request& wanted,
-                    const struct stat& about, std::size_t most) {
+result<piece> read_whole(int fd, const read_request& wanted,
+                         const struct stat& about, std::size_t most) {
   piece out;
   // /proc and the like say 0 and have text all the same; what grows meanwhile
   // is read as it was.
@@ -53,6 +51,8 @@ result<piece> whole(int fd, const read_request& wanted,
   cut_to(out, most, wanted.encoding != "base64");
   return out;
 }
+
+namespace {
 
 result<piece> byte_range(int fd, const read_request& wanted,
                          const struct stat& about, std::size_t most) {
@@ -107,7 +107,7 @@ result<piece> read_piece(int fd, const read_request& wanted,
     return byte_range(fd, wanted, about, most);
   if (wanted.by_lines())
     return line_range(fd, wanted, most, in);
-  return whole(fd, wanted, about, most);
+  return read_whole(fd, wanted, about, most);
 }
 
 } // namespace caged::mcp

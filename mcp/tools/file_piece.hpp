@@ -38,6 +38,11 @@ struct piece {
 /// one, else between two characters.
 void cut_to(piece& p, std::size_t most, bool lines);
 
+/// Reads from the beginning, no more than one byte behind `most` bytes, which
+/// are what is left. Errors: io.
+result<piece> read_whole(int fd, const read_request& wanted,
+                         const struct stat& about, std::size_t most);
+
 /// Reads what is asked for, at most `most` bytes of it and in memory of that
 /// order, whatever the file's size. `fd` is at its beginning. Errors:
 /// bad_request (an offset behind the end), io, unavailable (cancelled).

@@ -6,6 +6,7 @@
 #include <linux/openat2.h>
 #include <sys/stat.h>
 
+#include "mcp/encode.hpp"
 #include "mcp/open_beneath.hpp"
 #include "mcp/tools/file_common.hpp"
 #include "mcp/tools/file_lines.hpp"
@@ -67,15 +68,11 @@ bool is_binary(std::string_view bytes) {
   return bytes.substr(0, 8000).find('\0') != std::string_view::npos;
 }
 
-std::string notice(const piece& p, const json& told, const std::string& path) {
-  std::string out = "\n[the file goes on behind byte ";
-  out += std::to_string(p.end());
-  out += ", which is all that one call shows: call file_read with path "
-         + caged::quoted(path) + " and ";
-  for (const auto* name : {"next_offset", "next_byte_offset"})
-    if (auto at = told.find(name); at != told.end())
-      out += (name + 5) + (" " + at->dump());
-  return out + " for what follows]";
+std::string notice(const piece& p, const std::string& next,
+                   const std::string& path) {
+  return "\n[the file goes on behind byte " + std::to_string(p.end())
+         + ", which is all that one call shows: call file_read with path "
+         + caged::quoted(path) + " and " + next + " for what follows]";
 }
 
 result<tool_result> tell(const workspace& where, const server_config& config,
@@ -95,29 +92,34 @@ result<tool_result> tell(const workspace& where, const server_config& config,
     p.mid_line = true;
   }
   tool_result out;
-  auto& told = out.structured;
-  told = {{"path", valid_utf8(*where.relative(wanted.path))},
-          {"size", static_cast<std::uint64_t>(about.st_size)},
-          {"encoding", base64 ? "base64" : "utf-8"},
-          {"version", file_version(about)},
-          {"truncated", p.more}};
+  encoded_object told;
+  told.add("path", *where.relative(wanted.path));
+  told.add("size", static_cast<std::uint64_t>(about.st_size));
+  told.add("encoding", base64 ? "base64" : "utf-8");
+  told.add("version", file_version(about));
+  told.add("truncated", p.more);
   if (!base64 && !valid)
-    told["lossy"] = true;
+    told.add("lossy", true);
   const bool lines = !base64 && !wanted.by_bytes();
   const auto count = lines ? count_lines(p.bytes) : 0;
   if (lines) {
-    told["first_line"] = p.first_line;
-    told["lines"] = count;
+    told.add("first_line", static_cast<std::uint64_t>(p.first_line));
+    told.add("lines", static_cast<std::uint64_t>(count));
   } else {
-    told["byte_offset"] = p.from;
-    told["bytes"] = p.bytes.size();
+    told.add("byte_offset", p.from);
+    told.add("bytes", std::uint64_t{p.bytes.size()});
   }
-  if (p.more && lines && !p.mid_line)
-    told["next_offset"] = p.first_line + count;
-  else if (p.more)
-    told["next_byte_offset"] = p.end();
+  std::string next;
+  if (p.more && lines && !p.mid_line) {
+    const auto line = static_cast<std::uint64_t>(p.first_line + count);
+    told.add("next_offset", line);
+    next = "offset " + std::to_string(line);
+  } else if (p.more) {
+    told.add("next_byte_offset", p.end());
+    next = "byte_offset " + std::to_string(p.end());
+  }
   // A model that sees the text alone must learn that it is not all.
-  const auto behind = p.cut ? notice(p, told, wanted.path) : std::string{};
+  const auto behind = p.cut ? notice(p, next, wanted.path) : std::string{};
   if (base64)
     out.text = base64_encode(p.bytes);
   else if (wanted.line_numbers)
@@ -127,9 +129,11 @@ result<tool_result> tell(const workspace& where, const server_config& config,
   if (behind.empty()) {
     out.text_member = "content";
   } else {
-    told["content"] = valid_utf8(out.text);
+    told.add("content", out.text);
     out.text += behind;
   }
+  out.structured = json::object();
+  out.encoded_members = told.take();
   return out;
 }
 
@@ -165,24 +169,35 @@ result<tool_result> run(const workspace& where, const server_config& config,
   return tell(where, config, *wanted, about, std::move(*got));
 }
 
-/// Whether the file is small and the kernel has all that finding it takes in
-/// memory (RESOLVE_CACHED, Linux 5.12): nothing here waits for a disk or for
-/// another file system.
-bool is_quick(const workspace& where, const arguments& args) {
+/// For a whole file that is small, when the kernel has all that finding it
+/// takes in memory (RESOLVE_CACHED, Linux 5.12): nothing here waits for a disk
+/// or for another file system.
+std::optional<result<tool_result>> run_at_once(const workspace& where,
+                                               const server_config& config,
+                                               const arguments& args) {
   const auto& object = args.object();
   if (!object.is_object() || object.size() != 1)
-    return false;
+    return std::nullopt;
   const auto path = object.find("path");
   if (path == object.end() || !path->is_string())
-    return false;
-  auto name = where.relative(path->get_ref<const std::string&>());
+    return std::nullopt;
+  read_request wanted;
+  wanted.path = path->get_ref<const std::string&>();
+  wanted.encoding = "auto";
+  const auto name = where.relative(wanted.path);
   if (!name)
-    return true; // an error: none is faster
-  owned_fd fd{open_beneath(where.root_fd(), name->c_str(), O_PATH, 0,
-                           RESOLVE_CACHED | RESOLVE_NO_XDEV)};
+    return std::nullopt;
+  const owned_fd fd{open_beneath(where.root_fd(), name->c_str(),
+                                 O_RDONLY | O_NOCTTY | O_NONBLOCK, 0,
+                                 RESOLVE_CACHED | RESOLVE_NO_XDEV)};
   struct stat about {};
-  return fd && ::fstat(fd.get(), &about) == 0 && S_ISREG(about.st_mode)
-         && about.st_size > 0 && about.st_size <= quick_most;
+  if (!fd || ::fstat(fd.get(), &about) != 0 || !S_ISREG(about.st_mode)
+      || about.st_size == 0 || about.st_size > quick_most)
+    return std::nullopt;
+  auto got = read_whole(fd.get(), wanted, about, config.limits.output_bytes);
+  if (!got)
+    return std::nullopt;
+  return tell(where, config, wanted, about, std::move(*got));
 }
 
 constexpr const char* description =
@@ -256,11 +271,12 @@ void add_file_read(tool_set& tools, const workspace& where,
       {"path", "content", "encoding", "size", "version", "truncated"});
   t.annotations.read_only = true;
   t.annotations.idempotent = true;
+  t.pace = tool_pace::brief;
   t.run = [&where, &config](const arguments& args, call& in) {
     return run(where, config, args, in);
   };
-  t.quick_with = [&where](const arguments& args) {
-    return is_quick(where, args);
+  t.at_once = [&where, &config](const arguments& args) {
+    return run_at_once(where, config, args);
   };
   tools.add(std::move(t));
 }

@@ -141,6 +141,7 @@ void add_file_write(tool_set& tools, const workspace& where,
   t.annotations.destructive = true;
   t.annotations.idempotent = true;
   t.writes = true;
+  t.pace = tool_pace::brief;
   t.run = [&where, &config](const arguments& args, call&) {
     return run(where, config, args);
   };

@@ -9,8 +9,9 @@
 #
 # "To beat" is what the original server would need here: its figure in the
 # project's baselines, times what a yardstick takes in this run over what it
-# took in the baselines. The yardstick is npm's server in the same row, or,
-# where npm has no such tool, the same command as a plain process.
+# took in the baselines. The yardstick is npm's server in the same row; for the
+# start the floor; where npm has no such tool, the same command as a plain
+# process.
 set -Eeuo pipefail
 export LC_ALL=C
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -120,10 +121,12 @@ fi
 
 Each figure is the median of the rounds. Time from sending a request to its answer; CPU by the process clock of
 the server (all its threads, nanoseconds) and, for children, by their clocks or, once they ended, ticks of 10 ms.
-Rows under 100 us are judged by CPU: there the kernel's choice of CPUs decides the time. Memory is VmHWM of the server and
-of what runs below it, 10^6 bytes. pipeN: N requests in flight; wsN: N connections, a request in flight on each.
+Rows under 100 us are judged by CPU, with driver and server on one CPU as they were when the original was measured (its
+ping took 11 us): on two, a wake-up decides. Memory is VmHWM of the server and of what runs below it, pages of one program
+counted once, 10^6 bytes. pipeN: N requests in flight; wsN: N connections, a request in flight on each.
 "To beat" is the original's figure in the baselines times (yardstick now / yardstick then); search and what is measured
-during an exec: five times better than that.
+during an exec: five times better than that; memory of git: the original's and that of the git process it runs.
+Yardstick of start is the floor, a start of a process; of others npm, or, where npm has no such tool, the command itself.
 
 TEXT
   fact "machine" "$(nproc) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1), $(uname -sr)"

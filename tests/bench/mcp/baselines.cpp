@@ -16,6 +16,10 @@ bar by_cpu(const char* row, double original, const char* npm_row,
 bar by_p50(const char* row, double original, double npm) {
   return {row, measure::p50, original, "npm", row, measure::p50, npm};
 }
+// What is mostly the start of a process; npm's is mostly its interpreter's.
+bar by_floor(const char* row, double original, double floor) {
+  return {row, measure::p50, original, "floor", row, measure::p50, floor};
+}
 bar by_ops(const char* row, double original, double npm) {
   return {row, measure::ops, original, "npm", row, measure::ops, npm};
 }
@@ -32,7 +36,7 @@ bar fixed(const char* row, double original, double margin = 1) {
 
 std::vector<bar> make() {
   std::vector<bar> all{
-      by_p50("start", 4455, 383175),
+      by_floor("start", 4455, 2919),
       by_cpu("ping", 7.29, "pipe64_ping", 35812),
       by_cpu("tools_list", 31.5, "tools_list", 691.8),
       by_cpu("read_1k", 22.1, "pipe64_read_1k", 4921),
@@ -70,9 +74,12 @@ std::vector<bar> make() {
       fixed("memory: ws64", 13.4),
       fixed("memory: ws512", 36.7),
   };
-  for (auto& one : all)
+  for (auto& one : all) {
     if (one.row == "search_20k")
       one.margin = 5;
+    if (one.row == "memory: git")
+      one.beside = "memory: git status";
+  }
   return all;
 }
 
@@ -121,8 +128,16 @@ std::optional<double> to_beat(const bar& what, const samples& of) {
     slower = what.yardstick_by == measure::ops ? what.yardstick_then / now->ops
                                                : now->p50 / what.yardstick_then;
   }
-  return what.by == measure::ops ? what.original / slower * what.margin
-                                 : what.original * slower / what.margin;
+  double beside = 0;
+  if (!what.beside.empty()) {
+    auto more = median(of, "machine", what.beside);
+    if (!more)
+      return std::nullopt;
+    beside = more->p50;
+  }
+  return what.by == measure::ops
+             ? what.original / slower * what.margin
+             : what.original * slower / what.margin + beside;
 }
 
 } // namespace caged::bench

@@ -45,6 +45,9 @@ struct bar {
   measure yardstick_by = measure::p50; ///< p50, or ops for 1/ops
   double yardstick_then = 0;
   double margin = 1; ///< So many times better than the original.
+  /// Row of the machine that the original needs beside its own figure: there
+  /// git is a process that the server's figure does not hold.
+  std::string beside = {};
 };
 
 /// Every row, in the order of the table.

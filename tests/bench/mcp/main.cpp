@@ -31,6 +31,7 @@ int run(const options& what) {
     all.push_back({sort::caged, "peer", {what.peer}});
   samples got;
   bool complete = true;
+  measure_memory(what.where, got);
   for (int i = 0; i < what.rounds; ++i) {
     for (const auto& who : all) {
       std::fprintf(stderr, "-- round %d: %s\n", i + 1, who.name.c_str());

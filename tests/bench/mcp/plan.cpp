@@ -119,10 +119,13 @@ void round::files() {
   pipe_client client{server};
   client.initialize();
   bool real = who_.kind != sort::floor;
-  add("ping", client.sequence(words_.ping(), much_));
-  if (real)
-    add("tools_list", client.sequence(words_.tools_list(), much_));
-  add("read_1k", client.sequence(words_.read("1k.txt"), much_));
+  {
+    one_cpu shared{server};
+    add("ping", client.sequence(words_.ping(), much_));
+    if (real)
+      add("tools_list", client.sequence(words_.tools_list(), much_));
+    add("read_1k", client.sequence(words_.read("1k.txt"), much_));
+  }
   add("write_1k", client.sequence(words_.write(), much_));
   if (real) {
     add("read_1m", client.sequence(words_.read("1m.txt"), much_));
@@ -255,6 +258,12 @@ measure_server(const contender& who, const surroundings& where, samples& into) {
   return failures;
 }
 
+void measure_memory(const surroundings& where, samples& into) {
+  const std::vector<std::string> git{"git", "status", "--porcelain"};
+  into["machine"]["memory: git status"].push_back(
+      sample::of_value(spawn(git, where.repo).peak_mb));
+}
+
 void measure_machine(const surroundings& where, samples& into) {
   const std::pair<const char*, std::vector<std::string>> programs[] = {
       {"true", {"true"}},
@@ -267,9 +276,14 @@ void measure_machine(const surroundings& where, samples& into) {
   for (const auto& [name, argv] : programs) {
     figures all;
     for (int i = 0; i < (where.quick ? 3 : 25); ++i)
-      all.each_us.push_back(spawn_time(argv, where.repo));
+      all.each_us.push_back(spawn(argv, where.repo).us);
     into["machine"][name].push_back(sample::of(all));
   }
+  // What a list with sizes cannot do without.
+  figures looks;
+  for (int i = 0; i < (where.quick ? 3 : 25); ++i)
+    looks.each_us.push_back(stat_time(where.files + "/many", 1000));
+  into["machine"]["fstatat of 1000 files"].push_back(sample::of(looks));
 }
 
 } // namespace caged::bench

@@ -27,6 +27,9 @@ struct surroundings {
 /// in `into`.
 std::vector<std::string>
 measure_server(const contender& who, const surroundings& where, samples& into);
+/// The peak of git itself; to be called while this program is small. Throws
+/// std::runtime_error.
+void measure_memory(const surroundings& where, samples& into);
 /// One round of what the machine itself takes for the like. Throws
 /// std::runtime_error.
 void measure_machine(const surroundings& where, samples& into);

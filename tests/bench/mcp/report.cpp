@@ -82,6 +82,9 @@ cells cells_of(const bar& row, const samples& all, bool with_peer,
                            number(ours->own) + " + " + number(ours->children)});
   out.push_back(brief(all, "npm", row));
   out.push_back(brief(all, "floor", row));
+  if (auto floor = median(all, "floor", row.row);
+      floor && row.by == measure::cpu)
+    out.back() += " / " + number(floor->own);
   if (with_peer)
     out.push_back(brief(all, "peer", row));
   out.push_back(unit(row));
@@ -95,7 +98,14 @@ cells cells_of(const bar& row, const samples& all, bool with_peer,
   auto got = judged(row, *ours);
   bool ahead = row.by == measure::ops ? got > *figure : got < *figure;
   ++(ahead ? total.ahead : total.behind);
-  out.emplace_back(ahead ? "yes" : "**no**");
+  // What a program with a fixed reply takes is no server's to go below.
+  auto floor = median(all, "floor", row.row);
+  bool beyond = !ahead && floor && row.by != measure::ops
+                && judged(row, *floor) > *figure;
+  out.emplace_back(ahead    ? "yes"
+                   : beyond ? "**no**, nor is the floor: "
+                                  + number(judged(row, *floor))
+                            : "**no**");
   return out;
 }
 
@@ -107,7 +117,7 @@ void print_table(const samples& all, bool with_peer) {
              "ops/s",
              "own + child CPU us",
              "npm p50 us / ops/s",
-             "floor"};
+             "floor (p50 / ops/s / CPU us)"};
   if (with_peer)
     head.emplace_back("peer");
   head.insert(head.end(), {"judged by", "ours", "to beat", "ahead"});
@@ -119,7 +129,7 @@ void print_table(const samples& all, bool with_peer) {
   std::printf("\n%d rows ahead, %d behind, %d without a figure.\n\n",
               total.ahead, total.behind, total.open);
 
-  print({"beside it", "p50 us"});
+  print({"beside it", "p50 us, MB"});
   print({"---", "---:"});
   if (auto machine = all.find("machine"); machine != all.end())
     for (const auto& [name, rounds] : machine->second)

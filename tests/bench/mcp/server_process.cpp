@@ -12,6 +12,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -74,14 +76,22 @@ double reaped(pid_t pid) {
   return (user + system) * 1e6 / double(::sysconf(_SC_CLK_TCK));
 }
 
-double peak_of(pid_t pid) {
+/// A line of proc_pid_status(5), 10^6 bytes; 0: it is not there.
+double memory_of(pid_t pid, const std::string& line) {
   std::ifstream file{"/proc/" + std::to_string(pid) + "/status"};
   for (std::string word; file >> word;) {
     double kib = 0;
-    if (word == "VmHWM:" && file >> kib)
+    if (word == line && file >> kib)
       return kib * 1024 / 1e6;
   }
   return 0;
+}
+
+bool same_program(pid_t a, pid_t b) {
+  std::error_code wrong;
+  return std::filesystem::equivalent("/proc/" + std::to_string(a) + "/exe",
+                                     "/proc/" + std::to_string(b) + "/exe",
+                                     wrong);
 }
 
 } // namespace
@@ -133,14 +143,46 @@ cpu_used server_process::cpu() const {
 }
 
 double server_process::peak_mb() const {
-  double sum = peak_of(pid_);
-  for (auto child : below(pid_))
-    sum += peak_of(child);
+  double sum = memory_of(pid_, "VmHWM:");
+  for (auto child : below(pid_)) {
+    sum += memory_of(child, "VmHWM:");
+    if (same_program(pid_, child))
+      sum -= memory_of(child, "RssFile:");
+  }
   return sum;
 }
 
-double spawn_time(const std::vector<std::string>& argv,
-                  const std::string& folder) {
+namespace {
+
+/// Of every thread of a process; those that come later have their maker's.
+void place(pid_t server, const cpu_set_t& where) {
+  ::sched_setaffinity(0, sizeof where, &where);
+  const std::filesystem::path tasks =
+      "/proc/" + std::to_string(server) + "/task";
+  for (const auto& each : std::filesystem::directory_iterator{tasks})
+    ::sched_setaffinity(std::stoi(each.path().filename()), sizeof where,
+                        &where);
+}
+
+} // namespace
+
+one_cpu::one_cpu(const server_process& with) : server_{with.pid()} {
+  CPU_ZERO(&before_);
+  ::sched_getaffinity(0, sizeof before_, &before_);
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  int first = 0;
+  while (first < CPU_SETSIZE - 1 && !CPU_ISSET(first, &before_))
+    ++first;
+  CPU_SET(first, &one);
+  place(server_, one);
+}
+
+one_cpu::~one_cpu() {
+  place(server_, before_);
+}
+
+spawned spawn(const std::vector<std::string>& argv, const std::string& folder) {
   auto args = c_argv(argv);
   auto from = clock::now();
   auto pid = ::fork();
@@ -157,9 +199,27 @@ double spawn_time(const std::vector<std::string>& argv,
     ::_exit(127);
   }
   int status = 0;
-  if (::waitpid(pid, &status, 0) != pid || status != 0)
+  rusage used{};
+  if (::wait4(pid, &status, 0, &used) != pid || status != 0)
     throw std::runtime_error("cannot run " + argv[0]);
   std::chrono::duration<double, std::micro> took = clock::now() - from;
+  return {took.count(), double(used.ru_maxrss) * 1024 / 1e6};
+}
+
+double stat_time(const std::string& folder, int n) {
+  std::vector<std::string> names;
+  for (int i = 0; i < n; ++i)
+    names.push_back("file-" + std::to_string(i) + ".txt");
+  int fd = ::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+  auto from = clock::now();
+  bool good = true;
+  struct stat about {};
+  for (const auto& name : names)
+    good &= ::fstatat(fd, name.c_str(), &about, AT_SYMLINK_NOFOLLOW) == 0;
+  std::chrono::duration<double, std::micro> took = clock::now() - from;
+  ::close(fd);
+  if (!good)
+    throw std::runtime_error("cannot look at the files of " + folder);
   return took.count();
 }
 

@@ -108,6 +108,8 @@ struct bench {
     REQUIRE(out);
     REQUIRE(!out->is_error);
     auto value = out->structured;
+    if (!out->encoded_members.empty())
+      value.update(json::parse("{" + out->encoded_members + "}"));
     if (!out->text_member.empty()) {
       CHECK(!value.contains(out->text_member));
       value[out->text_member] = out->text;

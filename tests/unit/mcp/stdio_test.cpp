@@ -1,6 +1,7 @@
 // The program itself over pipes.
 
 #include <csignal>
+#include <set>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -170,6 +171,88 @@ TEST_CASE("pipelined requests are all answered in their order") {
   CHECK(s.write(all) == all.size());
   for (auto i = 0; i < 1000; ++i)
     REQUIRE(s.next()["id"] == i);
+}
+
+namespace {
+
+json call(int id, const char* tool, const json& arguments) {
+  return {{"jsonrpc", "2.0"},
+          {"id", id},
+          {"method", "tools/call"},
+          {"params", {{"name", tool}, {"arguments", arguments}}}};
+}
+
+/// 200,000 lines to be read with their numbers: tens of milliseconds.
+std::string long_read(const piped& s, int id) {
+  write_file(s.dir() / "big", std::string(200'000, '\n'));
+  return call(id, "file_read", {{"path", "big"}, {"line_numbers", true}}).dump()
+         + "\n";
+}
+
+} // namespace
+
+TEST_CASE("brief calls that come in bursts are all answered, each once") {
+  piped s;
+  s.initialize();
+  auto id = 0;
+  for (auto burst = 0; burst < 10; ++burst) {
+    std::string all;
+    std::set<int> open;
+    for (auto i = 0; i < 30; ++i) {
+      const auto name = "f" + std::to_string(i % 7);
+      all += call(id, "file_write",
+                  {{"path", name}, {"content", std::to_string(i)}})
+                 .dump()
+             + "\n" + call(id + 1, "file_list", json::object()).dump() + "\n";
+      open.insert({id, id + 1});
+      id += 2;
+    }
+    CHECK(s.write(all) == all.size());
+    while (!open.empty()) {
+      const auto got = s.next();
+      INFO(got.dump());
+      REQUIRE(got.contains("result"));
+      REQUIRE(got["result"].value("isError", false) == false);
+      REQUIRE(open.erase(got["id"].get<int>()) == 1);
+    }
+  }
+  s.close_in();
+  CHECK(s.ended() == 0);
+}
+
+TEST_CASE("a message behind a call that takes longer does not wait for it") {
+  piped s({"--max-file-bytes", "16777216", "--max-output-bytes", "16777216"});
+  s.initialize();
+  const auto big = long_read(s, 7);
+  // A machine may be too busy for the second thread once, not always.
+  auto first = 0;
+  for (int turn = 0; turn < 20 && first != 1; ++turn) {
+    s.write(big + ping + "\n");
+    first = s.next()["id"];
+    CHECK(s.next()["id"] == (first == 1 ? 7 : 1));
+  }
+  CHECK(first == 1);
+  // The one who was busy guards now, and so on.
+  for (int turn = 0; turn < 5; ++turn) {
+    s.write(big + big + ping + "\n");
+    std::multiset<int> all;
+    for (int i = 0; i < 3; ++i)
+      all.insert(s.next()["id"].get<int>());
+    CHECK(all == std::multiset<int>{1, 7, 7});
+  }
+  SECTION("the end of the input") {
+    s.write(big);
+    s.close_in();
+    CHECK(s.next()["id"] == 7);
+  }
+  SECTION("a signal while it waits") {
+    ::kill(s.pid(), SIGTERM);
+  }
+  SECTION("a signal while it works") {
+    s.write(big + big + big);
+    ::kill(s.pid(), SIGTERM);
+  }
+  CHECK(s.ended() == 0);
 }
 
 TEST_CASE("half messages wait for their other half") {
