@@ -20,7 +20,7 @@ peer=${CAGED_BENCH_PEER:-no}
 case "$scale" in
   quick)
     blocks=2 cold=5 waves=1 execs=100 runs=5 peer_runs=2 megabytes=100 rates=1
-    created=20 restarts=1 adopt=20 idle=${idle:-20} idle_seconds=2 floor_idle=3
+    created=20 restarts=1 adopt=20 idle=${idle:-20} idle_seconds=10 floor_idle=3
     ;;
   normal | full)
     blocks=5 cold=20 waves=2 execs=1000 runs=20 peer_runs=4 megabytes=1000

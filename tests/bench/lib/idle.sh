@@ -35,20 +35,24 @@ pss_kb() {
 # cpu_ns PID...: time on a cpu of all their threads; proc(5), schedstat.
 cpu_ns() {
   local pid
-  for pid in "$@"; do cat "/proc/$pid/task/"*/schedstat; done |
-    awk '{ sum += $1 } END { printf "%.0f\n", sum }'
+  # One cat for a thousand processes: a cat for each takes seconds.
+  for pid in "$@"; do printf '%s\n' "/proc/$pid/task/"*/schedstat; done |
+    xargs cat | awk '{ sum += $1 } END { printf "%.0f\n", sum }'
 }
 
 each_mib() { awk -v kb="$1" -v n="$2" 'BEGIN { printf "%.2f", kb / n / 1024 }'; }
-core_percent() { # NS-BEFORE NS-AFTER SECONDS
+core_percent() { # NS-BEFORE NS-AFTER SECONDS: the time that really passed
   awk -v a="$1" -v b="$2" -v s="$3" 'BEGIN { printf "%.2f", (b - a) / s / 1e7 }'
+}
+seconds_since() { # EPOCHREALTIME
+  awk -v a="$1" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.6f", b - a }'
 }
 
 declare -A idle_is=()
 
 # Reads the $idle sandboxes that exist.
 idle_caged() {
-  local pids rss charged node_before agents_before
+  local pids rss charged node_before agents_before node_since agents_since
   mapfile -t pids < <("$bin/caged" node audit | awk '$2 == "process" { print $3 }')
   if [[ ${#pids[@]} -ne $idle ]]; then
     echo "one_host: $idle idle sandboxes should be $idle processes, the audit" \
@@ -56,11 +60,13 @@ idle_caged() {
     return 1
   fi
   sleep "$idle_seconds" # what their creation left to do gets done
+  node_since=$EPOCHREALTIME
   node_before=$(cpu_ns "$node")
+  agents_since=$EPOCHREALTIME
   agents_before=$(cpu_ns "${pids[@]}")
   sleep "$idle_seconds"
-  idle_is[node_cpu]=$(core_percent "$node_before" "$(cpu_ns "$node")" "$idle_seconds")
-  idle_is[agent_cpu]=$(core_percent "$agents_before" "$(cpu_ns "${pids[@]}")" "$idle_seconds")
+  idle_is[node_cpu]=$(core_percent "$node_before" "$(cpu_ns "$node")" "$(seconds_since "$node_since")")
+  idle_is[agent_cpu]=$(core_percent "$agents_before" "$(cpu_ns "${pids[@]}")" "$(seconds_since "$agents_since")")
   rss=$(awk '/^VmRSS/ { print $2 }' "/proc/$node/status")
   charged=$(charged_kb "${pids[@]}")
   idle_is[pss]=$(each_mib "$(pss_kb "${pids[@]}")" "$idle")

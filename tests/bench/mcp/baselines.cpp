@@ -79,6 +79,8 @@ std::vector<bar> make() {
       one.margin = 5;
     if (one.row == "memory: git")
       one.beside = "memory: git status";
+    if (one.row == "list_1000")
+      one.least = "fstatat of 1000 files";
   }
   return all;
 }

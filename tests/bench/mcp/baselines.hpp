@@ -48,6 +48,8 @@ struct bar {
   /// Row of the machine that the original needs beside its own figure: there
   /// git is a process that the server's figure does not hold.
   std::string beside = {};
+  /// Row of the machine that every server needs for this one, as a part of it.
+  std::string least = {};
 };
 
 /// Every row, in the order of the table.

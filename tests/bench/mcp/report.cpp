@@ -67,6 +67,18 @@ struct score {
   int ahead = 0, behind = 0, open = 0;
 };
 
+/// What a program with a fixed reply takes, or the system calls alone, is no
+/// server's to go below.
+std::string beyond_all(const bar& row, const samples& all, double figure) {
+  if (auto floor = median(all, "floor", row.row);
+      floor && row.by != measure::ops && judged(row, *floor) > figure)
+    return ", nor is the floor: " + number(judged(row, *floor));
+  if (auto least = median(all, "machine", row.least);
+      least && least->p50 > figure)
+    return ", nor is " + row.least + " alone: " + number(least->p50);
+  return {};
+}
+
 cells cells_of(const bar& row, const samples& all, bool with_peer,
                score& total) {
   auto ours = median(all, "ours", row.row);
@@ -98,14 +110,7 @@ cells cells_of(const bar& row, const samples& all, bool with_peer,
   auto got = judged(row, *ours);
   bool ahead = row.by == measure::ops ? got > *figure : got < *figure;
   ++(ahead ? total.ahead : total.behind);
-  // What a program with a fixed reply takes is no server's to go below.
-  auto floor = median(all, "floor", row.row);
-  bool beyond = !ahead && floor && row.by != measure::ops
-                && judged(row, *floor) > *figure;
-  out.emplace_back(ahead    ? "yes"
-                   : beyond ? "**no**, nor is the floor: "
-                                  + number(judged(row, *floor))
-                            : "**no**");
+  out.emplace_back(ahead ? "yes" : "**no**" + beyond_all(row, all, *figure));
   return out;
 }
 
