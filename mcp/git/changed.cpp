@@ -3,7 +3,6 @@
 #include <string_view>
 
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
 
 #include "mcp/beneath.hpp"

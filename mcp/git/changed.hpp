@@ -12,7 +12,7 @@ namespace caged::mcp::git {
 /// `most`: all that git would look into, and perhaps some more. Nothing: they
 /// are too many, or it cannot be told this way. libgit2 lists every folder of
 /// the worktree to find them, also files that are in no index; this takes one
-/// fstatat(2) for each entry and half of the time.
+/// fstatat(2) for each entry.
 ///
 /// `written` is when the index file was last written, as stat(2) tells before
 /// it is read: what is as young as that may have changed unseen.
