@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -17,11 +18,13 @@ public:
   void progress(double, std::optional<double>,
                 std::string_view message) override {
     messages.emplace_back(message);
+    ++said;
   }
   void log(mcp::log_level, std::string_view, const mcp::json&) override {}
   mcp::process_table& processes() override { return table; }
 
-  std::vector<std::string> messages;
+  std::vector<std::string> messages; ///< Read them once the call is over.
+  std::atomic<int> said{0};          ///< How many there are; any thread.
   mcp::process_table table;
 };
 
