@@ -43,7 +43,8 @@ struct plan {
   char **first, **first_arg, **first_env, **first_script;
   int channel;
   void* child_stack;
-  int error = 0; ///< errno of what failed in the command's process.
+  pid_t child = 0; ///< Written by the kernel before the command's process runs.
+  int error = 0;   ///< errno of what failed in the command's process.
 };
 
 /// The keeper's and the command's, until its exec. A page or two are touched.
@@ -171,7 +172,8 @@ CAGED_BARE int keeper_main(void* of) {
   bare_call(SYS_prctl, PR_SET_NAME, reinterpret_cast<long>("caged-keeper"), 0,
             0);
   auto pid = ::__clone(child_main, with.child_stack,
-                       CLONE_VM | CLONE_VFORK | SIGCHLD, of);
+                       CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID | SIGCHLD,
+                       of, &with.child);
   auto error = pid < 0 ? errno : with.error;
   auto channel = with.channel;
   // Nobody's end of a pipe, and no client's connection, stays open here.
@@ -190,6 +192,27 @@ CAGED_BARE int keeper_main(void* of) {
 void become_subreaper() {
   static std::once_flag once;
   std::call_once(once, [] { ::prctl(PR_SET_CHILD_SUBREAPER, 1); });
+}
+
+/// Of a keeper that was killed before it spoke, as its own command may do: once
+/// it is no more, the command is ours, and has been killed with it
+/// (PR_SET_PDEATHSIG). When this returns nobody runs on our memory any more.
+/// The keeper is not reaped.
+word bury(pid_t keeper, const plan& with) {
+  siginfo_t info;
+  while (::waitid(P_PID, static_cast<id_t>(keeper), &info,
+                  WEXITED | WNOWAIT | __WALL)
+             != 0
+         && errno == EINTR) {
+  }
+  if (with.child <= 0)
+    return {word::failed, EAGAIN};
+  // One that has become another user's program (set-user-ID) may live on.
+  if (::kill(with.child, SIGKILL) == 0)
+    while (::waitpid(with.child, nullptr, __WALL) < 0 && errno == EINTR) {
+    }
+  return with.error != 0 ? word{word::failed, with.error}
+                         : word{word::started, with.child};
 }
 
 tl::unexpected<failure> explain(const keeper_request& what, int error) {
@@ -262,7 +285,7 @@ result<keeper> keeper::start(const keeper_request& what) {
   if (pid > 0) {
     write = owned_fd{};
     if (::read(out.channel_.get(), &first, sizeof first) != sizeof first)
-      first = {word::failed, EAGAIN}; // killed so early
+      first = bury(pid, with);
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0)

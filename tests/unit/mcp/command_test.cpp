@@ -9,6 +9,7 @@
 #include <catch2/catch.hpp>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -306,6 +307,27 @@ TEST_CASE("a command that kills its keeper dies with what it started") {
                   + " & sleep " + sleep + "' & kill -9 $PPID; sleep " + sleep);
   CHECK(done.signal == SIGKILL);
   CHECK_FALSE(done.timed_out);
+  CHECK(eventually(patient(5s), [&] { return count(sleep) == 0; }));
+  CHECK(children() == before);
+}
+
+TEST_CASE("a keeper may be killed before it has said that it runs") {
+  const auto sleep = odd_sleep();
+  const auto before = children();
+  // On one CPU the command is often through before its keeper goes on.
+  cpu_set_t all, one;
+  REQUIRE(::sched_getaffinity(0, sizeof all, &all) == 0);
+  CPU_ZERO(&one);
+  for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu)
+    if (CPU_ISSET(cpu, &all))
+      CPU_SET(cpu, &one);
+  REQUIRE(::sched_setaffinity(0, sizeof one, &one) == 0);
+  for (int i = 0; i < 100; ++i) {
+    auto done = run("kill -9 $PPID; sleep " + sleep);
+    CHECK(done.signal == SIGKILL);
+    CHECK_FALSE(done.timed_out);
+  }
+  REQUIRE(::sched_setaffinity(0, sizeof all, &all) == 0);
   CHECK(eventually(patient(5s), [&] { return count(sleep) == 0; }));
   CHECK(children() == before);
 }
