@@ -35,14 +35,23 @@ stage() {
       cat "$log"
     else
       head -n 150 "$log"
-      echo "[... $(wc -l <"$log") lines in all ...]"
-      tail -n 450 "$log"
+      echo "[... $(wc -l <"$log") lines in all, what failed in them: ...]"
+      failed_tests "$log" | head -n 300
+      echo "[... the end: ...]"
+      tail -n 300 "$log"
     fi
     count_cases "$log"
     [[ $keep_going == yes ]] || finish
     return 0
   fi
   count_cases "$log"
+}
+
+# What ctest printed of each test that failed, wherever it stands.
+failed_tests() {
+  awk '/^ *[0-9]+\/[0-9]+ Test +#/ { on = /\*\*\*(Failed|Timeout|Exception|Not Run)|Subprocess aborted/ }
+    /^ +Start +[0-9]+: / { on = 0 }
+    on' "$1"
 }
 
 # Adds up what ctest said in a stage's log.

@@ -367,7 +367,10 @@ TEST_CASE("200 MB on both streams are read without growing") {
   CHECK(done.exit_code == 0);
   CHECK(done.out.total == 200'000'010);
   CHECK(done.err.total == 200'000'011);
-  CHECK(done.out.bytes.rfind("begin\naaa", 0) == 0);
+  // What follows may be left out: they share the room, and the other may flood
+  // it first.
+  CHECK(done.out.bytes.rfind("begin\n", 0) == 0);
+  CHECK(done.err.bytes.rfind("first\n", 0) == 0);
   CHECK(done.out.bytes.substr(done.out.bytes.size() - 5) == "aend\n");
   CHECK(done.err.bytes.substr(done.err.bytes.size() - 6) == "blast\n");
   CHECK(done.out.bytes.size() + done.err.bytes.size() < (1U << 20U) + 200);
