@@ -32,12 +32,15 @@ struct tool_limits {
 /// afterwards; read by every thread.
 struct server_config {
   transport mode = transport::stdio;
-  std::string host = "127.0.0.1";
+  bool read_only = false;
+  bool allow_hooks = false; ///< git_commit runs the repository's hooks.
+  bool one_session = false; ///< It ends with its last session.
   std::uint16_t port = 9090;
+  unsigned max_connections = 1024; ///< Of network transports.
+  std::string host = "127.0.0.1";
   /// A Unix socket instead of host and port; empty: none.
   std::string socket;
   std::string workspace = "."; ///< As given; see mcp/workspace.hpp.
-  bool read_only = false;
   /// Programs that terminal_exec may run; nothing: all, through a shell.
   std::optional<std::vector<std::string>> allowed_commands;
   std::string log_level = "info"; ///< debug, info, warn, error
@@ -45,17 +48,14 @@ struct server_config {
   std::optional<std::string> token;
   /// Values of Origin that are accepted beside those of loopback.
   std::vector<std::string> allowed_origins;
-  bool allow_hooks = false; ///< git_commit runs the repository's hooks.
-  std::string git_author;   ///< "Name <mail>"; empty: the repository's.
+  std::string git_author; ///< "Name <mail>"; empty: the repository's.
   tool_limits limits;
   // Network transports.
-  unsigned max_connections = 1024;
   /// Sessions of HTTP that nobody uses end after so long.
   std::chrono::seconds session_idle{30 * 60};
   /// The server ends when there was no connection and no session for so long;
   /// 0: never.
   std::chrono::seconds idle_exit{0};
-  bool one_session = false; ///< It ends with its last session.
   std::size_t max_message_bytes = 24U << 20U; ///< One JSON-RPC message.
 };
 

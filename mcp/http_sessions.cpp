@@ -66,7 +66,8 @@ void http_sessions::end(const std::shared_ptr<http_session>& one) {
 void http_sessions::expire(clock::time_point now,
                            std::chrono::milliseconds idle) {
   std::vector<std::shared_ptr<http_session>> over;
-  for (const auto& [id, each] : all_) {
+  for (const auto& item : all_) {
+    const auto& each = item.second;
     each->replay->trim();
     std::erase_if(each->streams, [&](const auto& s) {
       return s.second->look().finished && !s.second->attached()

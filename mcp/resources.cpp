@@ -163,7 +163,8 @@ private:
     bool folder;
   };
 
-  /// `on_path`: the part of behind_ before `depth` led here. False: enough.
+  /// `on_path`: the part of behind_ before `depth` led here. A folder that
+  /// could not be opened is passed over. False: enough.
   bool enter(owned_fd fd, const std::string& path, std::size_t depth,
              bool on_path) {
     std::unique_ptr<DIR, closer> all{::fdopendir(fd.get())};
@@ -199,12 +200,12 @@ private:
         return false;
       }
       if (each.folder) {
-        owned_fd below{::openat(::dirfd(all.get()), each.name.c_str(),
-                                O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC
-                                    | O_NONBLOCK)};
         if (!same || depth + 1 >= behind_.size())
           last_ = here;
-        if (below && !enter(std::move(below), here, depth + 1, same))
+        if (!enter(owned_fd{::openat(::dirfd(all.get()), each.name.c_str(),
+                                     O_RDONLY | O_DIRECTORY | O_NOFOLLOW
+                                         | O_CLOEXEC | O_NONBLOCK)},
+                   here, depth + 1, same))
           return false;
         continue;
       }

@@ -110,8 +110,9 @@ result<void> read_cursor(std::string_view cursor, search_query& to) {
   if (!bytes)
     return bad("the cursor is damaged");
   std::uint64_t key = 0, line = 0;
-  const auto* at = bytes->data();
-  const auto* end = at + bytes->size();
+  const std::string_view text = *bytes;
+  const auto* at = text.data();
+  const auto* end = at + text.size();
   const auto number = [&](std::uint64_t& into) {
     const auto [next, wrong] = std::from_chars(at, end, into);
     if (wrong != std::errc{} || next == end || *next != ':')

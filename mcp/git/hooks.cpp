@@ -39,6 +39,7 @@ std::vector<std::string> hook_environment() {
 
 std::vector<char*> pointers(std::vector<std::string>& texts) {
   std::vector<char*> all;
+  all.reserve(texts.size() + 1);
   for (auto& text : texts)
     all.push_back(text.data());
   all.push_back(nullptr);
