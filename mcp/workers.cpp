@@ -48,7 +48,7 @@ workers::outcome workers::submit(const std::shared_ptr<lane>& of, job what,
     } catch (const std::system_error& e) {
       log::warn("no further thread for calls", {{"error", e.what()}});
       if (ended.joinable())
-        threads_[ended_.back()] = std::move(ended);
+        threads_[ended_.back()].swap(ended);
       if (threads_.size() == ended_.size())
         return outcome::no_thread;
     }

@@ -31,7 +31,7 @@ void keep(folder_page& out, std::size_t most, const dirent& entry) {
     std::pop_heap(heap.begin(), heap.end(), by_name);
     heap.pop_back();
   }
-  heap.push_back({entry.d_name, DTTOIF(entry.d_type), -1});
+  heap.push_back({entry.d_name, static_cast<mode_t>(DTTOIF(entry.d_type)), -1});
   if (full)
     std::push_heap(heap.begin(), heap.end(), by_name);
   else if (heap.size() == most)
