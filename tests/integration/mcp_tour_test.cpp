@@ -153,7 +153,9 @@ void repositories(one_server& to) {
     if (c == 'l')
       c = 'L';
   write_file(to.workspace + "/big.txt", lines);
-  write_file(to.workspace + "/one-line.txt", std::string(30'000'000, 'x'));
+  std::string line;
+  line.resize(30'000'000, 'x');
+  write_file(to.workspace + "/one-line.txt", line);
   for (int i = 0; i < 12; ++i)
     for (const auto* tool : {"git_status", "git_diff", "git_log"})
       CHECK_FALSE(to.call(tool, json::object()).empty());
@@ -171,7 +173,7 @@ void protocol(one_server& to) {
       std::string(20'000, '{') + "\"a\":",
       "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\""
           + std::string(5'000'000, 'x') + "\"}",
-      "\xff\xfe\x00\x01",
+      std::string("\xff\xfe\x00\x01", 4),
       "{\"jsonrpc\":\"2.0\",\"id\":{},\"method\":\"ping\"}",
       "{\"jsonrpc\":\"2.0\",\"id\":1e999,\"method\":\"ping\"}",
       "[]",
