@@ -353,7 +353,7 @@ TEST_CASE("rubbish over stdio is answered with errors, and costs no memory") {
   const std::vector<std::string> all = {"rubbish",
                                         deep,
                                         values,
-                                        "\xff\xfe\x00",
+                                        std::string("\xff\xfe\x00", 3),
                                         R"({"jsonrpc":"2.0"})",
                                         R"({"a":)" + deep,
                                         "\"" + std::string(3'000'000, 'x')};
