@@ -45,13 +45,12 @@ void supervisor_state::start() {
   started_ms_ = wall_clock_ms();
   auto plan = reconcile(memory);
   if (!plan.erase.empty()) {
-    std::vector<operation> erase;
-    for (const auto& key : plan.erase)
-      erase.push_back({operation::kind::erase, key, {}});
     offload(
         self, context->records,
-        [store = context->store, erase]() { return store->commit({}, erase); },
-        [](const result<std::int64_t>&) {});
+        [store = context->store, keys = std::move(plan.erase)]() {
+          return erase_all(*store, keys);
+        },
+        [](const result<void>&) {});
   }
   for (const auto& gone : memory.destroyed) {
     if (gone.owner.empty())

@@ -101,18 +101,18 @@ result<std::size_t> token_table::load(store& from) {
 }
 
 result<void> token_table::drop_expired(store& from) {
-  std::vector<operation> erase;
+  std::vector<std::string> erase;
   const auto now = wall_clock_ms();
   {
     std::lock_guard guard{mutex_};
     for (const auto& [id, each] : all_)
       if (each.info.expires_ms <= now)
-        erase.push_back({operation::kind::erase, key_prefix + id, {}});
+        erase.push_back(key_prefix + id);
   }
   if (erase.empty())
     return {};
-  if (auto done = from.commit({}, erase); !done)
-    return tl::unexpected<failure>(done.error());
+  if (auto done = erase_all(from, erase); !done)
+    return done;
   std::lock_guard guard{mutex_};
   std::erase_if(all_, [&](const auto& item) {
     return item.second.info.expires_ms <= now;

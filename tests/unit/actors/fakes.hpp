@@ -165,6 +165,13 @@ public:
                                       watch_handler) override {
     return fail(ec::unsupported, "no watches");
   }
+  result<store_lease> grant(std::chrono::seconds) override {
+    return fail(ec::unsupported, "no leases");
+  }
+  result<void> keep_alive(std::int64_t) override {
+    return fail(ec::not_found, "no leases");
+  }
+  result<void> revoke(std::int64_t) override { return {}; }
   std::string kind() const override { return "memory"; }
 };
 
