@@ -5,6 +5,7 @@
 
 #include <caf/actor_system.hpp>
 
+#include "actors/fleet_records.hpp"
 #include "actors/mcp_server.hpp"
 #include "messages/text.hpp"
 
@@ -21,14 +22,6 @@ constexpr auto note_interval = 10s;
 constexpr auto adopt_retry = 2s;
 
 } // namespace
-
-std::string placement_key(const std::string& id) {
-  return "placements/" + id;
-}
-
-std::string name_key(const std::string& owner, const std::string& name) {
-  return "names/" + owner + "/" + name;
-}
 
 result<void> place(store& to, const sandbox_record& sandbox,
                    const std::string& node) {

@@ -192,8 +192,4 @@ result<void> place(store& to, const sandbox_record& sandbox,
 /// The reverse; absent ones and a name that is another's are fine.
 result<void> unplace(store& from, const sandbox_record& sandbox);
 
-/// Keys of the store, one place for all.
-std::string placement_key(const std::string& id);
-std::string name_key(const std::string& owner, const std::string& name);
-
 } // namespace caged

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/fleet_records.hpp"
 #include "messages/text.hpp"
 
 namespace caged {
