@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,9 @@ struct node_context {
 
   std::shared_ptr<runtime> driver;
   std::shared_ptr<caged::store> store;
+  /// Why a store that is shared does not answer at the moment; any thread. May
+  /// be empty.
+  std::function<std::optional<failure>()> store_away;
   std::shared_ptr<caged::journal> journal;
   std::shared_ptr<agent_port> agents;
   std::shared_ptr<client_sink> clients;
@@ -65,7 +69,10 @@ struct node_context {
   std::function<void(const std::string& token)> token_revoked;
 
   worker_actor driver_workers; ///< blocking driver calls
-  worker_actor records;        ///< blocking store and journal calls, in order
+  worker_actor records;        ///< blocking journal calls, in order
+  /// Blocking store calls: those of SQLite are `records`; etcd may be away for
+  /// seconds, and then no journal may stand behind it.
+  worker_actor store_calls;
 
   /// The machine's boot clock: which boot, and milliseconds of CLOCK_BOOTTIME.
   /// Thread-safe.

@@ -5,6 +5,7 @@
 
 #include <caf/actor_system.hpp>
 
+#include "actors/placements.hpp"
 #include "messages/text.hpp"
 
 // How a sandbox ends: killed, failed, destroyed, freed.
@@ -124,7 +125,8 @@ void sandbox_state::end(const std::string& who) {
   change(phase::stopping, who,
          who == "retention" && was_failed
              ? "its retention after the failure is over"
-             : "destroy was asked for",
+         : who == "store" ? "its placement is gone"
+                          : "destroy was asked for",
          // Where that cannot be written it goes on: on a full disk this makes
          // room. It is answered when its end is written.
          [this](const result<void>&) { free_everything(); });
@@ -146,7 +148,7 @@ void sandbox_state::free_everything() {
           auto asked_by = last_.who;
           auto why = note(phase::destroyed, asked_by, "everything is freed");
           offload(
-              self, context->records,
+              self, context->store_calls,
               [store = context->store, journal = context->journal,
                logs = context->logs, record = record_, why]() -> result<void> {
                 // The journal's commit is the last: a daemon that dies before

@@ -21,10 +21,15 @@ struct node_config {
   std::string gateway_address = "127.0.0.1:7480";  ///< "off": none
   std::filesystem::path gateway_cert, gateway_key; ///< both or none
   std::string gateway_origins;                     ///< with commas between them
+  std::string store = "sqlite";                    ///< or the URL of an etcd
+  std::filesystem::path store_ca, store_cert, store_key;
+  std::string store_user;
+  std::filesystem::path store_password_file;
   std::string runtime = "oci";
   std::string crun = "crun";
   std::filesystem::path agent_dir; ///< empty: found beside the program
   std::string node_name;           ///< empty: the node's id
+  std::map<std::string, std::string> labels;
   /// What may be promised to sandboxes; 0: found out from the machine.
   unsigned cpus = 0;
   std::uint64_t memory_mb = 0;

@@ -25,11 +25,13 @@
 #include "nodes/file_exec_logs.hpp"
 #include "nodes/gateway/gateway.hpp"
 #include "nodes/logging.hpp"
+#include "nodes/membership.hpp"
 #include "nodes/oci/oci_driver.hpp"
+#include "nodes/open_store.hpp"
 #include "nodes/prometheus_exposer.hpp"
 #include "nodes/sha256.hpp"
 #include "nodes/sqlite_journal.hpp"
-#include "nodes/sqlite_store.hpp"
+#include "nodes/store_follower.hpp"
 
 namespace caged {
 
@@ -145,7 +147,8 @@ result<std::unique_ptr<runtime>> make_driver(const node_config& config,
   return make_oci_driver(std::move(options));
 }
 
-result<node_memory> remember(journal& from, store& placements) {
+result<node_memory> remember(journal& from, store& placements,
+                             const std::string& node_id) {
   node_memory out;
   auto oldest =
       wall_clock_ms() - std::chrono::milliseconds(history_kept).count();
@@ -154,18 +157,20 @@ result<node_memory> remember(journal& from, store& placements) {
   auto live = from.sandboxes();
   auto gone = from.destroyed();
   auto execs = from.execs();
-  auto placed = placements.list("placements/");
-  auto names = placements.list("names/");
+  auto stored = read_placements(placements, node_id);
   if (!live)
     return tl::unexpected<failure>(live.error());
   if (!gone)
     return tl::unexpected<failure>(gone.error());
   if (!execs)
     return tl::unexpected<failure>(execs.error());
-  if (!placed)
-    return tl::unexpected<failure>(placed.error());
-  if (!names)
-    return tl::unexpected<failure>(names.error());
+  if (stored)
+    out.stored = std::move(*stored);
+  else if (stored.error().code != ec::unavailable)
+    return tl::unexpected<failure>(stored.error());
+  else
+    log_event("the store is away: what is in the journal goes on",
+              {{"error", stored.error().message}});
   for (const auto* group : {&*live, &*gone})
     for (const auto& sandbox : *group) {
       auto causes = from.causes(sandbox.id);
@@ -175,8 +180,6 @@ result<node_memory> remember(journal& from, store& placements) {
   out.sandboxes = std::move(*live);
   out.destroyed = std::move(*gone);
   out.execs = std::move(*execs);
-  out.placements = std::move(*placed);
-  out.names = std::move(*names);
   return out;
 }
 
@@ -194,6 +197,8 @@ public:
   void stop() override;
 
 private:
+  void join_fleet(const node_config& config);
+
   std::unique_ptr<data_directory> directory_;
   std::shared_ptr<runtime> driver_;
   std::shared_ptr<prometheus_exposer> exposer_;
@@ -204,6 +209,9 @@ private:
   std::shared_ptr<const node_context> context_;
   std::unique_ptr<client_port> port_;
   std::unique_ptr<gateway> gateway_;
+  std::unique_ptr<membership> member_;
+  std::atomic<const membership*> member_view_{nullptr}; ///< for actors
+  std::unique_ptr<store_follower> tokens_;
   supervisor_actor supervisor_;
   entrypoint_actor entrypoint_;
   bool stopped_ = false;
@@ -244,10 +252,15 @@ result<void> running_node::begin(const node_config& config,
     return able;
   context->driver = driver_;
 
-  auto store = open_sqlite_store(config.data_dir / "store.db");
+  auto store = open_store(config);
   if (!store)
     return tl::unexpected<failure>(store.error());
   context->store = std::move(*store);
+  if (context->store->kind() == "etcd")
+    context->store_away = [this]() -> std::optional<failure> {
+      const auto* member = member_view_.load();
+      return member != nullptr ? member->away() : std::nullopt;
+    };
   auto journal = open_journal(config.data_dir / "journal.db");
   if (!journal)
     return tl::unexpected<failure>(journal.error());
@@ -256,9 +269,9 @@ result<void> running_node::begin(const node_config& config,
 
   context->tokens = std::make_shared<token_table>(sha256);
   auto unreadable = context->tokens->load(*context->store);
-  if (!unreadable)
+  if (!unreadable && unreadable.error().code != ec::unavailable)
     return tl::unexpected<failure>(unreadable.error());
-  if (*unreadable > 0)
+  if (unreadable && *unreadable > 0)
     log_event("unreadable tokens are left out",
               {{"count", std::to_string(*unreadable)}});
 
@@ -289,7 +302,7 @@ result<void> running_node::begin(const node_config& config,
   context->agents = agents_;
   context->clients = sink_;
 
-  auto memory = remember(*context->journal, *context->store);
+  auto memory = remember(*context->journal, *context->store, context->node_id);
   if (!memory)
     return tl::unexpected<failure>(memory.error());
 
@@ -309,6 +322,9 @@ result<void> running_node::begin(const node_config& config,
     workers.push_back(system_->spawn<caf::detached>(worker));
   context->driver_workers = system_->spawn(worker_pool, std::move(workers));
   context->records = system_->spawn<caf::detached>(worker);
+  context->store_calls = context->store->kind() == "sqlite"
+                             ? context->records
+                             : system_->spawn<caf::detached>(worker);
   context_ = context;
 
   supervisor_ = system_->spawn(supervisor, context_, std::move(*memory));
@@ -336,6 +352,8 @@ result<void> running_node::begin(const node_config& config,
   sink_->attach(port_.get());
   if (gateway_)
     gateway_->start(on_request, on_gone);
+  if (context_->store_away)
+    join_fleet(config);
   // Re-adoption comes last, when there is nothing left that could refuse to
   // start.
   caf::anon_send(supervisor_, atom::start::value);
@@ -346,6 +364,41 @@ result<void> running_node::begin(const node_config& config,
     std::ofstream{config.run_dir / "gateway-address", std::ios::trunc}
         << gateway_->listen_address() << '\n';
   return {};
+}
+
+/// What other nodes do to the store, and that this one is there.
+void running_node::join_fleet(const node_config& config) {
+  tokens_ = std::make_unique<store_follower>(
+      context_->store, "tokens/",
+      [tokens = context_->tokens, revoked = context_->token_revoked,
+       to = supervisor_](const record& what, bool erased) {
+        const auto id = tokens->apply(what, erased);
+        if (!id)
+          return;
+        if (revoked)
+          revoked(*id);
+        caf::anon_send(to, atom::revoke::value, *id);
+      });
+  node_record self;
+  self.id = context_->node_id;
+  self.name = context_->node;
+  self.version = context_->version;
+  const auto abilities = driver_->capabilities();
+  self.runtime = abilities.name;
+  for (const auto mode : abilities.networks)
+    self.networks.emplace_back(to_string(mode));
+  self.labels = config.labels;
+  self.total = context_->total;
+  member_ = std::make_unique<membership>(
+      context_->store, std::move(self), membership::options{},
+      [](const std::optional<failure>& away) {
+        if (away)
+          log_event("the store is away: sandboxes go on, none can be made",
+                    {{"error", away->message}});
+        else
+          log_event("the store answers", {});
+      });
+  member_view_ = member_.get();
 }
 
 void running_node::stop() {
@@ -365,6 +418,7 @@ void running_node::stop() {
     if (context_) {
       caf::anon_send(context_->driver_workers, atom::stop::value);
       caf::anon_send(context_->records, atom::stop::value);
+      caf::anon_send(context_->store_calls, atom::stop::value);
     }
     if (driver_) {
       driver_->on_exit(nullptr);
@@ -372,6 +426,9 @@ void running_node::stop() {
     }
     system_->await_all_actors_done();
   }
+  tokens_.reset();
+  member_view_ = nullptr;
+  member_.reset();
   sink_->attach(nullptr);
   sink_->attach_gateway(nullptr);
   gateway_.reset();

@@ -131,12 +131,17 @@ public:
   std::map<std::string, record> records;
   std::int64_t revision = 0;
   bool broken = false;
+  bool away = false;    ///< every call gives unavailable
+  int lose_answers = 0; ///< so many commits are done and give unavailable
+  std::string type = "memory";
 
   result<std::int64_t>
   commit(const std::vector<compare>& compares,
          const std::vector<operation>& operations) override {
     if (broken)
       return fail(ec::io, "the store is broken");
+    if (away)
+      return is_away();
     for (const auto& c : compares) {
       auto it = records.find(c.key);
       if ((it == records.end() ? 0 : it->second.revision) != c.revision)
@@ -148,13 +153,24 @@ public:
         records[o.key] = {o.key, o.value, revision};
       else
         records.erase(o.key);
+    if (lose_answers > 0) {
+      --lose_answers;
+      return is_away();
+    }
     return revision;
   }
+  static tl::unexpected<failure> is_away() {
+    return fail(ec::unavailable, "the store is away", "try again");
+  }
   result<std::optional<record>> get(const std::string& key) override {
+    if (away)
+      return is_away();
     auto it = records.find(key);
     return it == records.end() ? std::nullopt : std::optional{it->second};
   }
   result<std::vector<record>> list(const std::string& prefix) override {
+    if (away)
+      return is_away();
     std::vector<record> out;
     for (const auto& [key, value] : records)
       if (key.rfind(prefix, 0) == 0)
@@ -172,7 +188,7 @@ public:
     return fail(ec::not_found, "no leases");
   }
   result<void> revoke(std::int64_t) override { return {}; }
-  std::string kind() const override { return "memory"; }
+  std::string kind() const override { return type; }
 };
 
 class memory_journal : public journal {
@@ -491,6 +507,7 @@ public:
     scheduler =
         &dynamic_cast<caf::scheduler::test_coordinator&>(system->scheduler());
     context->node = "n1";
+    context->node_id = "node-1";
     context->version = "test";
     context->total = {16, 16384, 200};
     context->driver = driver;
@@ -520,13 +537,14 @@ public:
     auto fresh = std::make_shared<node_context>(*context);
     fresh->driver_workers = system->spawn(worker);
     fresh->records = system->spawn(worker);
+    fresh->store_calls = system->spawn(worker);
     context = fresh;
     node_memory memory;
     memory.sandboxes = journal->sandboxes().value();
     memory.destroyed = journal->destroyed().value();
     memory.execs = journal->execs().value();
-    memory.placements = store->list("placements/").value();
-    memory.names = store->list("names/").value();
+    if (auto stored = read_placements(*store, context->node_id))
+      memory.stored = std::move(*stored);
     supervisor_handle =
         system->spawn(supervisor, context_ptr{context}, std::move(memory));
     entry = system->spawn(entrypoint, context_ptr{context}, supervisor_handle);
@@ -541,11 +559,13 @@ public:
     run();
     caf::anon_send(context->driver_workers, atom::stop::value);
     caf::anon_send(context->records, atom::stop::value);
+    caf::anon_send(context->store_calls, atom::stop::value);
     run();
     supervisor_handle = supervisor_actor{};
     entry = entrypoint_actor{};
     context->driver_workers = worker_actor{};
     context->records = worker_actor{};
+    context->store_calls = worker_actor{};
   }
   void run() { scheduler->run(); }
   template <class Duration>
