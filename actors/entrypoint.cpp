@@ -229,9 +229,10 @@ void entrypoint_state::destroy(const request_ptr& request,
                            answer(*request, api::destroy_reply{id, true});
                          },
                          [this, request, id](caf::error& e) {
-                           // Another destroy was a moment faster, and its
-                           // actor has ended: look again.
-                           if (to_failure(e).code == ec::unavailable)
+                           // CAF's own: another destroy was a moment faster,
+                           // and its actor has ended. Look again.
+                           if (e.category() != caf::atom("caged")
+                               && to_failure(e).code == ec::unavailable)
                              self->delayed_send(self, commit_time, request);
                            else
                              refuse(*request, e, id);
