@@ -157,10 +157,14 @@ public:
 
 private:
   failure away(error_code why) const {
-    return {ec::unavailable,
-            to_.text() + ": "
-                + (cancelled_ ? "the store is closing" : why.message()),
-            {}};
+    std::string text = why.message();
+    if (cancelled_)
+      text = "the store is closing";
+    else if (why == http::error::end_of_stream
+             && std::is_same_v<Layer, plain>) // as etcd does to who speaks HTTP
+      text = "it ended the connection without a word, as one does that wants "
+             "TLS (etcds://)";
+    return {ec::unavailable, to_.text() + ": " + text, {}};
   }
 
   result<std::optional<std::string>> ended(error_code why) {
