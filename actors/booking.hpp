@@ -15,9 +15,9 @@
 /// The functions block: they are for the worker of store calls. Each may be
 /// called again with the same arguments, whatever it said before. Errors of all
 /// of them: malformed (a record of the store cannot be read), and unavailable:
-/// nobody knows, so call it again, or the reverse. A commit whose answer was
-/// lost may even be carried out later; the comparisons make that harmless to
-/// whoever goes on.
+/// nobody knows, so call it again. A commit whose answer was lost may even be
+/// carried out later. Whoever goes on is safe from that by the comparisons; who
+/// gives up may leave a placement behind that its node has never heard of.
 namespace caged {
 
 /// "nodes/ID/reserved" as somebody last saw it.
