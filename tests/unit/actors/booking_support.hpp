@@ -78,12 +78,23 @@ inline std::string look_at_books(store& in) {
   return found == names ? "" : "names are not those of the placements";
 }
 
-/// Does something of somebody else's just before a call.
+/// Does something of somebody else's just before a call, or loses a commit on
+/// its way, which arrives later.
 class hooked_store final : public store {
 public:
   explicit hooked_store(store& on) : on_{on} {}
   std::function<void()> before_commit, before_list;
   int commits = 0;
+  int hold = 0; ///< so many commits from now on are under way, and in doubt
+
+  /// What is under way arrives. How much of it was done.
+  int carry_out() {
+    int done = 0;
+    for (const auto& [compares, operations] : held_)
+      done += on_.commit(compares, operations) ? 1 : 0;
+    held_.clear();
+    return done;
+  }
 
   result<std::int64_t>
   commit(const std::vector<compare>& compares,
@@ -91,6 +102,11 @@ public:
     ++commits;
     if (before_commit)
       before_commit();
+    if (hold > 0) {
+      --hold;
+      held_.emplace_back(compares, operations);
+      return fail(ec::unavailable, "no answer");
+    }
     return on_.commit(compares, operations);
   }
   result<std::optional<record>> get(const std::string& key) override {
@@ -116,6 +132,7 @@ public:
 
 private:
   store& on_;
+  std::vector<std::pair<std::vector<compare>, std::vector<operation>>> held_;
 };
 
 /// Every value that a reservation ever has, from a watch.

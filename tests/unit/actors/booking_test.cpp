@@ -291,6 +291,46 @@ TEST_CASE("an answer that is lost changes nothing of what is said or done") {
   CHECK(commits == 6); // each of them had its answer lost
 }
 
+TEST_CASE("a lost answer is found by reading the placement") {
+  faulty_store in;
+  hooked_store counted{in};
+  reserved_view seen;
+  in.lose_answer(1);
+  CHECK(book_once(counted, place_for(1, "a", "web"), for_two, seen).value());
+  CHECK(counted.commits == 1);
+  CHECK(look_at_books(in) == "");
+}
+
+TEST_CASE("a commit that arrives late, beside its repeats, is done once") {
+  for (int held = 1; held <= 3; ++held) {
+    CAPTURE(held);
+    faulty_store in;
+    hooked_store slow{in};
+    REQUIRE(book(in, place_for(2, "a", "db"), for_many));
+    const auto what = place_for(1, "a", "web");
+    auto again = [&](auto call) {
+      slow.hold = held;
+      const auto first = call();
+      CHECK(first.has_value() == (held < 3));
+      // Nobody else came between: of all copies one is done, here or there.
+      CHECK(slow.carry_out() == (held < 3 ? 0 : 1));
+      CHECK(call());
+      CHECK(look_at_books(in) == "");
+    };
+    again([&] { return book(slow, what, for_many); });
+    again([&] { return rebook(slow, what.sandbox, {0, 0, 5}); });
+    again([&] { return unbook(slow, what.sandbox, "a"); });
+    put_key(in, "nodes/a/reserved", "{}");
+    again([&] { return recount(slow, "a"); });
+    // In the middle of a repeat.
+    slow.hold = 1;
+    slow.before_commit = [&] { slow.carry_out(); };
+    CHECK(book(slow, what, for_many));
+    CHECK(reserved(in, "a").sandboxes == 2);
+    CHECK(look_at_books(in) == "");
+  }
+}
+
 TEST_CASE("a call that fails is safe to repeat, whichever it is") {
   for (std::int64_t failing = 1; failing <= 30; ++failing) {
     CAPTURE(failing);

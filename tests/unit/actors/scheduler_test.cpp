@@ -434,6 +434,34 @@ TEST_CASE("a call that fails leaves a sandbox that may be placed again") {
   }
 }
 
+TEST_CASE("a booking that arrives late does not place a sandbox twice") {
+  faulty_store in;
+  hooked_store slow{in};
+  auto nodes = fleet(2, {4, 4096, 100});
+  slow.hold = 3;
+  const auto first = schedule(slow, nodes, wanted(), place_for(1, {}));
+  REQUIRE_FALSE(first);
+  CHECK(first.error().code == ec::unavailable);
+  // Meanwhile that node is lost, so that the repeat is placed on the other.
+  auto& best = nodes[order(nodes, wanted(), some_id)->front()];
+  best.live = false;
+  const auto second = schedule(slow, nodes, wanted(), place_for(1, {}));
+  REQUIRE(second);
+  CHECK(second->node != best.node.id);
+  CHECK(slow.carry_out() == 0);
+  CHECK(in.list("placements/")->size() == 1);
+  CHECK(look_at_books(in) == "");
+  // Or it arrives first, and is found.
+  slow.hold = 3;
+  best.live = true;
+  REQUIRE_FALSE(schedule(slow, nodes, wanted(), place_for(2, {})));
+  CHECK(slow.carry_out() == 1);
+  const auto third = schedule(slow, nodes, wanted(), place_for(2, {}));
+  REQUIRE(third);
+  CHECK(in.list("placements/")->size() == 2);
+  CHECK(look_at_books(in) == "");
+}
+
 TEST_CASE("a fleet that is taken faster than one can book is said to be") {
   faulty_store in;
   auto nodes = fleet(1, {8000, 8'000'000, 80'000});
