@@ -122,7 +122,7 @@ result<bool> why_not(store& in, const placement_record& what,
   if (!now)
     return tl::unexpected<failure>(std::move(now.error()));
   if (now->revision != seen.revision) {
-    seen = std::move(*now);
+    seen = *now;
     return false;
   }
   if (auto booked = is_booked(in, what); !booked || *booked)

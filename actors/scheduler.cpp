@@ -171,6 +171,7 @@ private:
 tl::unexpected<failure> unknown_node(const std::vector<node_view>& nodes,
                                      const std::string& wanted) {
   std::vector<std::string> names;
+  names.reserve(nodes.size());
   for (const auto& each : nodes)
     names.push_back(each.node.name);
   return fail(ec::not_found, "there is no node " + quoted(wanted),

@@ -35,9 +35,9 @@ inline placement_record place_for(unsigned number, std::string node,
   return out;
 }
 
-inline void put_key(store& in, std::string key, std::string value) {
-  REQUIRE(in.commit(
-      {}, {{operation::kind::put, std::move(key), std::move(value)}}));
+inline void put_key(store& in, const std::string& key,
+                    const std::string& value) {
+  REQUIRE(in.commit({}, {{operation::kind::put, key, value}}));
 }
 
 inline std::vector<record> listed(store& in, const char* prefix) {
