@@ -4,7 +4,7 @@
 #include <iterator>
 #include <string_view>
 
-#include "actors/fleet_records.hpp"
+#include "actors/booking.hpp"
 
 namespace caged {
 
@@ -32,6 +32,9 @@ result<stored_placements> read_placements(store& from,
   auto placed = from.list(std::string{placements_prefix});
   if (!placed)
     return tl::unexpected<failure>(placed.error());
+  // What a daemon that died could not finish is not booked for ever.
+  if (auto counted = recount(from, node_id); !counted)
+    return tl::unexpected<failure>(counted.error());
   const bool own_store = from.kind() != "etcd";
   stored_placements out;
   std::set<std::string> elsewhere;
@@ -61,21 +64,25 @@ strays find_strays(const stored_placements& stored,
   return out;
 }
 
-result<void> erase_strays(store& from, const strays& what) {
+result<void> erase_strays(store& from, const strays& what,
+                          const std::string& node_id) {
   for (const auto& each : what.names) {
     auto done = from.commit({{each.key, each.revision}},
                             {{operation::kind::erase, each.key, {}}});
     if (!done && done.error().code != ec::conflict)
       return tl::unexpected<failure>(done.error());
   }
-  std::vector<std::string> keys;
-  for (const auto& each : what.placements)
-    keys.push_back(placement_key(each));
-  return erase_all(from, keys);
+  for (const auto& each : what.placements) {
+    sandbox_record gone;
+    gone.id = each;
+    if (auto done = unplace(from, gone, node_id); !done)
+      return done;
+  }
+  return {};
 }
 
 result<void> place(store& to, const sandbox_record& sandbox,
-                   const std::string& node_id) {
+                   const std::string& node_id, const capacity& total) {
   placement_record what;
   what.sandbox = sandbox.id;
   what.node = node_id;
@@ -85,44 +92,40 @@ result<void> place(store& to, const sandbox_record& sandbox,
   what.digest = sandbox.digest;
   reserve(what.takes, sandbox.spec, phase::pending);
   what.created_ms = sandbox.created_ms;
-  std::vector<compare> absent = {{placement_key(sandbox.id), 0}};
-  std::vector<operation> put = {
-      {operation::kind::put, placement_key(sandbox.id), encode(what)}};
-  const auto key = name_key(sandbox.owner, sandbox.spec.name);
-  if (!sandbox.spec.name.empty()) {
-    absent.push_back({key, 0});
-    put.push_back({operation::kind::put, key, sandbox.id});
-  }
-  auto placed = to.commit(absent, put);
-  if (placed)
-    return {};
-  if (placed.error().code != ec::conflict || sandbox.spec.name.empty())
-    return tl::unexpected<failure>(placed.error());
-  const auto holder = to.get(key);
-  return fail(ec::conflict,
-              "the name \"" + sandbox.spec.name + "\" is in use"
-                  + (holder && *holder ? " by " + (*holder)->value : ""),
-              "choose another name, or destroy it: caged destroy "
-                  + sandbox.spec.name);
+  return book(to, what, total);
 }
 
-result<void> unplace(store& from, const sandbox_record& sandbox) {
-  std::vector<compare> unchanged;
+result<void> unplace(store& from, const sandbox_record& sandbox,
+                     const std::string& node_id) {
+  auto done = unbook(from, sandbox.id, node_id);
+  if (done)
+    return done;
+  if (done.error().code == ec::conflict) // another node's by now
+    return {};
+  if (done.error().code != ec::malformed)
+    return done;
+  // An earlier version's, or damaged: it counts for no node.
   std::vector<operation> erase = {
       {operation::kind::erase, placement_key(sandbox.id), {}}};
-  if (!sandbox.spec.name.empty()) {
-    auto key = name_key(sandbox.owner, sandbox.spec.name);
-    auto named = from.get(key);
-    if (!named)
-      return tl::unexpected<failure>(named.error());
-    if (*named && (*named)->value == sandbox.id) {
-      unchanged.push_back({key, (*named)->revision});
+  const auto key = name_key(sandbox.owner, sandbox.spec.name);
+  if (!sandbox.spec.name.empty())
+    if (auto named = from.get(key);
+        named && *named && (*named)->value == sandbox.id)
       erase.push_back({operation::kind::erase, key, {}});
-    }
-  }
-  if (auto erased = from.commit(unchanged, erase); !erased)
+  if (auto erased = from.commit({}, erase); !erased)
     return tl::unexpected<failure>(erased.error());
   return {};
+}
+
+result<void> keep_disk_only(store& in, const sandbox_record& sandbox) {
+  capacity takes;
+  reserve(takes, sandbox.spec, phase::failed);
+  auto done = rebook(in, sandbox.id, takes);
+  if (!done
+      && (done.error().code == ec::not_found
+          || done.error().code == ec::malformed))
+    return {}; // it counts for no node
+  return done;
 }
 
 } // namespace caged

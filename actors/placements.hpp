@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "actors/journal.hpp"
+#include "actors/lifecycle.hpp"
 #include "actors/store.hpp"
 
 /// What of the store concerns one node's sandboxes. The functions block: they
@@ -34,15 +35,20 @@ strays find_strays(const stored_placements& stored,
                    const std::set<std::string>& owned);
 
 /// A name that was given away again meanwhile stays. Errors: of the store.
-result<void> erase_strays(store& from, const strays& what);
+result<void> erase_strays(store& from, const strays& what,
+                          const std::string& node_id);
 
-/// Writes the placement, and the name where there is one. Errors: conflict (the
-/// name is taken), of the store: with unavailable nobody knows, and unplace is
-/// to be called until it succeeds.
+/// Books it on this node, with its name where there is one (booking.hpp).
+/// Errors: conflict (the name is taken), no_capacity, of the store: with
+/// unavailable nobody knows, and unplace is to be called until it succeeds.
 result<void> place(store& to, const sandbox_record& sandbox,
-                   const std::string& node_id);
+                   const std::string& node_id, const capacity& total);
 
-/// The reverse; absent ones and a name that is another's are fine.
-result<void> unplace(store& from, const sandbox_record& sandbox);
+/// The reverse; absent ones, and what is another's by now, are fine.
+result<void> unplace(store& from, const sandbox_record& sandbox,
+                     const std::string& node_id);
+
+/// A failed sandbox keeps no cpus and no memory.
+result<void> keep_disk_only(store& in, const sandbox_record& sandbox);
 
 } // namespace caged

@@ -81,6 +81,13 @@ void sandbox_state::fail_with(const std::string& who, const std::string& text,
             record("node", "freeing it failed: " + done.error().message);
           driven();
           retention();
+          // Where that cannot be written the next daemon counts anew.
+          offload(
+              self, context->store_calls,
+              [store = context->store, record = record_] {
+                return keep_disk_only(*store, record);
+              },
+              [](const result<void>&) {});
         });
   });
 }
@@ -150,11 +157,12 @@ void sandbox_state::free_everything() {
           offload(
               self, context->store_calls,
               [store = context->store, journal = context->journal,
-               logs = context->logs, record = record_, why]() -> result<void> {
+               logs = context->logs, record = record_, why,
+               node = context->node_id]() -> result<void> {
                 // The journal's commit is the last: a daemon that dies before
                 // it frees again what has a record there and no placement.
                 logs->remove(record.id);
-                if (auto gone = unplace(*store, record); !gone)
+                if (auto gone = unplace(*store, record, node); !gone)
                   return gone;
                 return journal->release(record, why, {});
               },

@@ -84,9 +84,8 @@ void sandbox_state::assign(const sandbox_record& as) {
   };
   offload(
       self, context->store_calls,
-      [store = context->store, record = record_, node = context->node_id] {
-        return place(*store, record, node);
-      },
+      [store = context->store, record = record_, node = context->node_id,
+       total = context->total] { return place(*store, record, node, total); },
       [this, why, recorded](const result<void>& placed) {
         if (!placed || record_.state != phase::running)
           return recorded(placed);

@@ -38,8 +38,9 @@ void supervisor_state::start() {
   if (!plan.erase.empty()) {
     offload(
         self, context->store_calls,
-        [store = context->store, what = std::move(plan.erase)]() {
-          return erase_strays(*store, what);
+        [store = context->store, what = std::move(plan.erase),
+         node = context->node_id]() {
+          return erase_strays(*store, what, node);
         },
         [](const result<void>&) {});
   }

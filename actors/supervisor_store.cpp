@@ -31,7 +31,7 @@ void supervisor_state::recheck() {
        doubtful = doubtful_]() -> result<stored_placements> {
         // First: a commit also ends what is left of one that was in doubt.
         for (const auto& each : doubtful)
-          if (auto gone = unplace(*store, each); !gone)
+          if (auto gone = unplace(*store, each, node); !gone)
             return tl::unexpected<failure>(gone.error());
         return read_placements(*store, node);
       },
@@ -69,9 +69,8 @@ void supervisor_state::rechecked(const result<stored_placements>& stored) {
     return;
   offload(
       self, context->store_calls,
-      [store = context->store, erase = std::move(erase)] {
-        return erase_strays(*store, erase);
-      },
+      [store = context->store, erase = std::move(erase),
+       node = context->node_id] { return erase_strays(*store, erase, node); },
       [](const result<void>&) {});
 }
 

@@ -169,14 +169,14 @@ void supervisor_state::up(const request_ptr& request) {
   offload(
       self, context->store_calls,
       [store = context->store, journal = context->journal,
-       driver = context->driver, node = context->node_id, fresh,
-       why]() -> result<void> {
-        if (auto placed = place(*store, fresh, node); !placed)
+       driver = context->driver, node = context->node_id,
+       total = context->total, fresh, why]() -> result<void> {
+        if (auto placed = place(*store, fresh, node, total); !placed)
           return placed;
         auto written = journal->create(
             fresh, driver->leases({fresh.id, fresh.spec, fresh.slot}), why);
         if (!written) {
-          if (auto undone = unplace(*store, fresh); !undone)
+          if (auto undone = unplace(*store, fresh, node); !undone)
             return fail(written.error().code,
                         written.error().message + "; and its placement stays: "
                             + undone.error().message,

@@ -15,6 +15,7 @@
 #include <caf/send.hpp>
 
 #include "actors/entrypoint.hpp"
+#include "actors/fleet_records.hpp"
 #include "messages/text.hpp"
 
 /// A whole node without kernel, disk or sockets, in simulated time.
@@ -131,8 +132,9 @@ public:
   std::map<std::string, record> records;
   std::int64_t revision = 0;
   bool broken = false;
-  bool away = false;    ///< every call gives unavailable
-  int lose_answers = 0; ///< so many commits are done and give unavailable
+  bool away = false;      ///< every call gives unavailable
+  int lose_answers = 0;   ///< so many commits are done and give unavailable
+  bool then_away = false; ///< with the answer, the store is gone
   std::string type = "memory";
 
   result<std::int64_t>
@@ -155,6 +157,7 @@ public:
         records.erase(o.key);
     if (lose_answers > 0) {
       --lose_answers;
+      away = away || then_away;
       return is_away();
     }
     return revision;
@@ -605,6 +608,21 @@ public:
     return got.empty() ? std::string{} : got.back().sandbox.id;
   }
   phase state_of(const std::string& id) { return journal->records[id].state; }
+  /// Placements and names in the store.
+  std::size_t placed() {
+    std::size_t out = 0;
+    for (const auto& [key, _] : store->records)
+      out +=
+          key.starts_with("placements/") || key.starts_with("names/") ? 1 : 0;
+    return out;
+  }
+  capacity booked() {
+    const auto at = store->records.find(node_key(context->node_id, "reserved"));
+    if (at == store->records.end())
+      return {};
+    const auto read = decode_reserved(at->second.value);
+    return read ? read->used : capacity{};
+  }
 };
 
 } // namespace caged::fakes

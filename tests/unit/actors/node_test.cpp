@@ -29,7 +29,7 @@ TEST_CASE("destroy frees everything and is idempotent") {
   CHECK(n.answers<api::destroy_reply>(first)[0].was_there);
   CHECK(n.driver->running.empty());
   CHECK(n.driver->disks.empty());
-  CHECK(n.store->records.empty());
+  CHECK(n.placed() == 0);
   CHECK(n.journal->leased[id].empty());
   CHECK(n.metrics->known.empty());
   CHECK(n.metrics->cpus_reserved == 0);
@@ -130,7 +130,7 @@ TEST_CASE("a start that fails leaves nothing but its history") {
   auto all = n.answers<api::error_reply>(request);
   REQUIRE(all.size() == 1);
   auto id = all[0].sandbox;
-  CHECK(n.store->records.empty());
+  CHECK(n.placed() == 0);
   CHECK(n.journal->leased[id].empty());
   CHECK(n.state_of(id) == phase::destroyed);
   CHECK(n.metrics->cpus_reserved == 0);
@@ -142,7 +142,7 @@ TEST_CASE("a full disk under the journal refuses up and keeps nothing") {
   n.journal->broken = true;
   auto request = n.ask(api::up{});
   CHECK(n.error_of(request).code == ec::io);
-  CHECK(n.store->records.empty());
+  CHECK(n.placed() == 0);
   CHECK(n.driver->running.empty());
   n.journal->broken = false;
   CHECK_FALSE(n.make_sandbox().empty());

@@ -62,20 +62,30 @@ TEST_CASE("a placement of which nobody knows whether it was written goes") {
   node n;
   n.boot();
   n.store->lose_answers = 1;
+  n.store->then_away = true;
   api::up what;
   what.spec.name = "web";
   auto asked = n.ask(what);
   CHECK(n.error_of(asked).code == ec::unavailable);
-  CHECK(n.store->records.size() == 2); // it was
-  n.store->away = true;
+  CHECK(n.placed() == 2); // it was
   n.pass(5s);
   n.store->away = false;
   n.pass(5s);
-  CHECK(n.store->records.empty());
+  CHECK(n.placed() == 0);
+  CHECK(n.booked() == capacity{});
   CHECK(n.metrics->cpus_reserved == 0);
   // The same request is a new one.
   n.ask(what, "uid:0", "r1", asked);
   CHECK(n.answers<api::up_reply>(asked).size() == 1);
+}
+
+TEST_CASE("a placement whose answer alone was lost is found, and stays") {
+  node n;
+  n.boot();
+  n.store->lose_answers = 1;
+  auto id = n.make_sandbox("web");
+  CHECK_FALSE(id.empty());
+  CHECK(n.placed() == 2);
 }
 
 TEST_CASE("a destroy while the store is away frees, and is finished later") {
@@ -89,7 +99,7 @@ TEST_CASE("a destroy while the store is away frees, and is finished later") {
   n.store->away = false;
   n.pass(60s);
   CHECK(n.state_of(id) == phase::destroyed);
-  CHECK(n.store->records.empty());
+  CHECK(n.placed() == 0);
 }
 
 TEST_CASE("sandboxes and names of other nodes are none of this one's") {
@@ -102,7 +112,7 @@ TEST_CASE("sandboxes and names of other nodes are none of this one's") {
        {operation::kind::put, name_key("uid:0", "web"), "cage-theirs00"}});
   n.boot();
   n.pass(10s);
-  CHECK(n.store->records.size() == 2);
+  CHECK(n.placed() == 2);
   // A name is one owner's in the whole fleet.
   api::up what;
   what.spec.name = "web";
@@ -130,4 +140,39 @@ TEST_CASE("a placement names its node, its owner and the request for it") {
   CHECK(placement->digest == 1);
   CHECK(placement->takes
         == capacity{3, limits::memory_mb_default, limits::disk_gb_default});
+}
+
+TEST_CASE("what a node has booked is what its sandboxes take") {
+  node n;
+  n.boot();
+  api::up what;
+  what.spec.cpus = 3;
+  what.spec.memory_mb = 1024;
+  what.spec.disk_gb = 7;
+  auto id = n.answers<api::up_reply>(n.ask(what)).at(0).sandbox.id;
+  n.make_sandbox("web");
+  const capacity both{3 + limits::cpus_default,
+                      1024 + limits::memory_mb_default,
+                      7 + limits::disk_gb_default};
+  CHECK(n.booked() == both);
+  // A failed one keeps its disk.
+  caf::anon_send(n.supervisor_handle, exit_report{id, n.driver->running.at(id),
+                                                  9, false, "it was killed"});
+  n.run();
+  REQUIRE(n.state_of(id) == phase::failed);
+  CHECK(n.booked()
+        == capacity{limits::cpus_default, limits::memory_mb_default,
+                    7 + limits::disk_gb_default});
+  n.ask(api::destroy{id});
+  n.ask(api::destroy{"web"});
+  CHECK(n.booked() == capacity{});
+  // What is wrong is counted anew by the next daemon.
+  n.make_sandbox("web");
+  n.halt();
+  auto& record = n.store->records.at(node_key("node-1", "reserved"));
+  record.value = encode(reserved_record{{9, 9, 9}, 9});
+  n.boot();
+  CHECK(n.booked()
+        == capacity{limits::cpus_default, limits::memory_mb_default,
+                    limits::disk_gb_default});
 }
