@@ -11,6 +11,7 @@
 
 #include "actors/agent_port.hpp"
 #include "actors/client_sink.hpp"
+#include "actors/directory.hpp"
 #include "actors/exec_logs.hpp"
 #include "actors/journal.hpp"
 #include "actors/lifecycle.hpp"
@@ -57,6 +58,8 @@ struct node_context {
   /// Why a store that is shared does not answer at the moment; any thread. May
   /// be empty.
   std::function<std::optional<failure>()> store_away;
+  /// The fleet as this node last saw it; null where the store is its own.
+  std::shared_ptr<directory> fleet;
   std::shared_ptr<caged::journal> journal;
   std::shared_ptr<agent_port> agents;
   std::shared_ptr<client_sink> clients;

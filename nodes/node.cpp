@@ -211,7 +211,7 @@ private:
   std::unique_ptr<gateway> gateway_;
   std::unique_ptr<membership> member_;
   std::atomic<const membership*> member_view_{nullptr}; ///< for actors
-  std::unique_ptr<store_follower> tokens_;
+  std::vector<std::unique_ptr<store_follower>> followers_;
   supervisor_actor supervisor_;
   entrypoint_actor entrypoint_;
   bool stopped_ = false;
@@ -256,11 +256,13 @@ result<void> running_node::begin(const node_config& config,
   if (!store)
     return tl::unexpected<failure>(store.error());
   context->store = std::move(*store);
-  if (context->store->kind() == "etcd")
+  if (context->store->kind() == "etcd") {
+    context->fleet = std::make_shared<directory>();
     context->store_away = [this]() -> std::optional<failure> {
       const auto* member = member_view_.load();
       return member != nullptr ? member->away() : std::nullopt;
     };
+  }
   auto journal = open_journal(config.data_dir / "journal.db");
   if (!journal)
     return tl::unexpected<failure>(journal.error());
@@ -368,7 +370,7 @@ result<void> running_node::begin(const node_config& config,
 
 /// What other nodes do to the store, and that this one is there.
 void running_node::join_fleet(const node_config& config) {
-  tokens_ = std::make_unique<store_follower>(
+  followers_.push_back(std::make_unique<store_follower>(
       context_->store, "tokens/",
       [tokens = context_->tokens, revoked = context_->token_revoked,
        to = supervisor_](const record& what, bool erased) {
@@ -378,7 +380,16 @@ void running_node::join_fleet(const node_config& config) {
         if (revoked)
           revoked(*id);
         caf::anon_send(to, atom::revoke::value, *id);
-      });
+      }));
+  context_->fleet->on_liveness([](const std::string& id, bool live) {
+    log_event(live ? "a node is there" : "a node is silent", {{"node", id}});
+  });
+  for (const char* prefix : {"nodes/", "placements/"})
+    followers_.push_back(std::make_unique<store_follower>(
+        context_->store, prefix,
+        [fleet = context_->fleet](const record& what, bool erased) {
+          fleet->apply(what, erased);
+        }));
   node_record self;
   self.id = context_->node_id;
   self.name = context_->node;
@@ -426,7 +437,7 @@ void running_node::stop() {
     }
     system_->await_all_actors_done();
   }
-  tokens_.reset();
+  followers_.clear();
   member_view_ = nullptr;
   member_.reset();
   sink_->attach(nullptr);
