@@ -257,7 +257,7 @@ result<void> running_node::begin(const node_config& config,
     return tl::unexpected<failure>(store.error());
   context->store = std::move(*store);
   if (context->store->kind() == "etcd") {
-    context->fleet = std::make_shared<directory>();
+    context->fleet = std::make_shared<caged::directory>();
     context->store_away = [this]() -> std::optional<failure> {
       const auto* member = member_view_.load();
       return member != nullptr ? member->away() : std::nullopt;
