@@ -62,7 +62,7 @@ result<api::key_info> decode_key(const record& from) {
 bool key_table::take(const record& what, bool erased, bool own) {
   auto key = parse_public_key(
       what.key.substr(std::min(what.key.size(), key_prefix.size())));
-  if (!key)
+  if (!key || key_record_of(*key) != what.key)
     return erased;
   auto info = erased ? tl::unexpected<failure>(failure{}) : decode_key(what);
   std::lock_guard guard{mutex_};
