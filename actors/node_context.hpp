@@ -14,6 +14,7 @@
 #include "actors/directory.hpp"
 #include "actors/exec_logs.hpp"
 #include "actors/journal.hpp"
+#include "actors/key_table.hpp"
 #include "actors/lifecycle.hpp"
 #include "actors/metrics_sink.hpp"
 #include "actors/runtime.hpp"
@@ -66,6 +67,9 @@ struct node_context {
   std::shared_ptr<metrics_sink> metrics;
   std::shared_ptr<exec_logs> logs;
   std::shared_ptr<token_table> tokens;
+  std::shared_ptr<key_table> keys;
+  std::string listen;      ///< "tcp://10.0.0.1:7400"; empty: ipc:// alone
+  std::string public_key;  ///< of this node there, Z85
   std::string gateway_url; ///< "http://127.0.0.1:7480"; empty: it has none
   /// Whether the token is revoked now, so that the gateway ends what it let in;
   /// any thread. May be empty.

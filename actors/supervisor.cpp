@@ -25,10 +25,6 @@ reconciled reconcile(const node_memory& memory) {
   return out;
 }
 
-bool may_touch(const api::request& request, const std::string& owner) {
-  return request.admin || request.caller == owner;
-}
-
 // -- start
 // ---------------------------------------------------------------------
 
@@ -368,6 +364,8 @@ api::node_status_reply supervisor_state::status() const {
   out.disk_gb_total = context->total.disk_gb;
   out.disk_gb_reserved = reserved_.disk_gb;
   out.pools = pool_status();
+  out.listen = context->listen;
+  out.public_key = context->public_key;
   for (const auto& [_, item] : sandboxes_)
     ++out.by_state[std::string{to_string(item.info.state)}];
   return out;

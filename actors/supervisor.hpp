@@ -16,6 +16,7 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include "actors/node_context.hpp"
+#include "actors/permissions.hpp"
 #include "actors/placements.hpp"
 #include "actors/sandbox.hpp"
 #include "messages/fwd.hpp"
@@ -42,9 +43,6 @@ struct reconciled {
   strays erase;
 };
 reconciled reconcile(const node_memory& memory);
-
-/// Whether one may see and touch what belongs to `owner`.
-bool may_touch(const api::request& request, const std::string& owner);
 
 /// One sandbox as the entrypoint needs it.
 struct found_sandbox {

@@ -21,6 +21,7 @@
 #include "messages/sandbox.hpp"
 #include "messages/text.hpp"
 #include "nodes/open_store.hpp"
+#include "nodes/tcp_port.hpp"
 
 namespace caged {
 
@@ -131,6 +132,19 @@ setting pool_setting(const char* flag, const char* help,
           }};
 }
 
+setting listen_setting(const char* flag, const char* help, std::string& to) {
+  return {flag, help, [&to] { return to; },
+          [&to](const std::string& value) -> result<void> {
+            if (!value.empty() && !is_listen_endpoint(value))
+              return fail(ec::bad_request,
+                          "tcp://ADDRESS:PORT with the number of an address of "
+                          "this host, IPv6 in brackets, or * for all, such as "
+                          "tcp://10.0.0.1:7400");
+            to = value;
+            return {};
+          }};
+}
+
 template <class Number>
 setting number_setting(const char* flag, const char* help, Number& to,
                        Number most) {
@@ -184,6 +198,10 @@ std::vector<setting> settings_of(node_config& c) {
       text_setting("client-endpoint",
                    "where clients connect (default: ipc://RUN_DIR/node.sock)",
                    c.client_endpoint),
+      listen_setting("listen",
+                     "where clients elsewhere connect with their keys, "
+                     "tcp://ADDRESS:7400 (default: nowhere)",
+                     c.listen),
       text_setting("metrics-address", "Prometheus endpoint, ADDRESS:PORT",
                    c.metrics_address),
       text_setting("gateway-address",

@@ -17,6 +17,7 @@ struct node_config {
   std::filesystem::path data_dir = "/var/lib/caged";
   std::filesystem::path run_dir = "/run/caged";
   std::string client_endpoint; ///< empty: ipc://RUN_DIR/node.sock
+  std::string listen;          ///< "tcp://10.0.0.1:7400"; empty: ipc:// alone
   std::string metrics_address = "127.0.0.1:9464";
   std::string gateway_address = "127.0.0.1:7480";  ///< "off": none
   std::filesystem::path gateway_cert, gateway_key; ///< both or none

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <fstream>
+#include <future>
 #include <mutex>
 #include <sstream>
 
@@ -26,12 +27,14 @@
 #include "nodes/gateway/gateway.hpp"
 #include "nodes/logging.hpp"
 #include "nodes/membership.hpp"
+#include "nodes/node_key.hpp"
 #include "nodes/oci/oci_driver.hpp"
 #include "nodes/open_store.hpp"
 #include "nodes/prometheus_exposer.hpp"
 #include "nodes/sha256.hpp"
 #include "nodes/sqlite_journal.hpp"
 #include "nodes/store_follower.hpp"
+#include "nodes/tcp_port.hpp"
 
 namespace caged {
 
@@ -63,33 +66,38 @@ constexpr std::size_t actor_threads = 2;
 class late_sink : public client_sink {
 public:
   void attach(client_sink* to) { to_.store(to); }
+  /// Its clients' routes begin with tcp_port::route_prefix.
+  void attach_tcp(client_sink* to) { tcp_.store(to); }
   /// Its clients' routes begin with gateway::route_prefix. Before the actors.
   void attach_gateway(gateway* to) { gateway_.store(to); }
   void send(api::reply message) override {
-    if (is_gateways(message.route)) {
+    if (begins(message.route, gateway::route_prefix)) {
       if (auto* web = gateway_.load())
         web->send(std::move(message));
-    } else if (auto* to = to_.load()) {
+    } else if (auto* to = port_of(message.route)) {
       to->send(std::move(message));
     }
   }
   /// The gateway says itself when one of its clients is gone.
   void watch(const std::string& route) override {
-    if (auto* to = to_.load(); to && !is_gateways(route))
+    if (auto* to = port_of(route); to && !begins(route, gateway::route_prefix))
       to->watch(route);
   }
   void unwatch(const std::string& route) override {
-    if (auto* to = to_.load(); to && !is_gateways(route))
+    if (auto* to = port_of(route); to && !begins(route, gateway::route_prefix))
       to->unwatch(route);
   }
 
 private:
-  static bool is_gateways(const std::string& route) {
-    return route.compare(0, gateway::route_prefix.size(), gateway::route_prefix)
-           == 0;
+  static bool begins(const std::string& route, std::string_view prefix) {
+    return route.compare(0, prefix.size(), prefix) == 0;
+  }
+  client_sink* port_of(const std::string& route) const {
+    return begins(route, tcp_port::route_prefix) ? tcp_.load() : to_.load();
   }
 
   std::atomic<client_sink*> to_{nullptr};
+  std::atomic<client_sink*> tcp_{nullptr};
   std::atomic<gateway*> gateway_{nullptr};
 };
 
@@ -194,6 +202,7 @@ public:
 
   result<void> begin(const node_config& config,
                      std::function<void()> request_stop);
+  result<void> open_trust(const node_config& config, node_context& context);
   void stop() override;
 
 private:
@@ -208,6 +217,8 @@ private:
   std::unique_ptr<caf::actor_system> system_;
   std::shared_ptr<const node_context> context_;
   std::unique_ptr<client_port> port_;
+  std::unique_ptr<tcp_port> tcp_;
+  std::unique_ptr<store_follower> keys_;
   std::unique_ptr<gateway> gateway_;
   std::unique_ptr<membership> member_;
   std::atomic<const membership*> member_view_{nullptr}; ///< for actors
@@ -216,6 +227,42 @@ private:
   entrypoint_actor entrypoint_;
   bool stopped_ = false;
 };
+
+/// The keys that are let in over tcp, and the socket for them.
+result<void> running_node::open_trust(const node_config& config,
+                                      node_context& context) {
+  context.keys = std::make_shared<key_table>();
+  if (!config.listen.empty()) {
+    auto own = open_node_key(config.data_dir);
+    if (!own)
+      return tl::unexpected<failure>(own.error());
+    auto opened = tcp_port::open({config.listen, *own}, context.keys, exposer_);
+    if (!opened)
+      return tl::unexpected<failure>(opened.error());
+    tcp_ = std::move(*opened);
+    context.listen = tcp_->address();
+    context.public_key = own->public_key;
+  }
+  context.keys->on_change([to = tcp_.get()] {
+    if (to)
+      to->keys_changed();
+  });
+  auto loaded = std::make_shared<std::promise<void>>();
+  keys_ = std::make_unique<store_follower>(
+      context.store, "keys/",
+      [keys = context.keys](const record& what, bool erased) {
+        if (!keys->apply(what, erased))
+          log_event("an unreadable key lets nobody in", {{"record", what.key}});
+      },
+      [keys = context.keys, loaded] {
+        keys->loaded();
+        loaded->set_value();
+      });
+  // A store that is away is waited for by those who come, not by the start.
+  constexpr auto patience = std::chrono::seconds(1);
+  loaded->get_future().wait_for(patience);
+  return {};
+}
 
 result<void> running_node::begin(const node_config& config,
                                  std::function<void()> request_stop) {
@@ -284,6 +331,8 @@ result<void> running_node::begin(const node_config& config,
     return tl::unexpected<failure>(exposer.error());
   exposer_ = std::move(*exposer);
   context->metrics = exposer_;
+  if (auto done = open_trust(config, *context); !done)
+    return done;
   if (config.gateway_address != "off") {
     gateway_options web;
     web.address = config.gateway_address;
@@ -347,11 +396,16 @@ result<void> running_node::begin(const node_config& config,
   };
   client_port_options options;
   options.endpoint = config.client_endpoint;
+  options.metrics = exposer_;
   auto port = client_port::open(options, on_request, on_gone);
   if (!port)
     return tl::unexpected<failure>(port.error());
   port_ = std::move(*port);
   sink_->attach(port_.get());
+  if (tcp_) {
+    sink_->attach_tcp(tcp_.get());
+    tcp_->start(on_request, on_gone);
+  }
   if (gateway_)
     gateway_->start(on_request, on_gone);
   if (context_->store_away)
@@ -360,6 +414,9 @@ result<void> running_node::begin(const node_config& config,
   // start.
   caf::anon_send(supervisor_, atom::start::value);
 
+  if (tcp_)
+    std::ofstream{config.run_dir / "listen-address", std::ios::trunc}
+        << tcp_->address() << '\n';
   std::ofstream{config.run_dir / "metrics-address", std::ios::trunc}
       << exposer_->listen_address() << '\n';
   if (gateway_)
@@ -398,6 +455,8 @@ void running_node::join_fleet(const node_config& config) {
   self.runtime = abilities.name;
   for (const auto mode : abilities.networks)
     self.networks.emplace_back(to_string(mode));
+  self.address = context_->listen;
+  self.public_key = context_->public_key;
   self.labels = config.labels;
   self.total = context_->total;
   member_ = std::make_unique<membership>(
@@ -419,6 +478,8 @@ void running_node::stop() {
   // Nobody new first, then the actors, then what they stand on.
   if (gateway_)
     gateway_->stop();
+  if (tcp_)
+    tcp_->stop();
   if (port_)
     port_->stop();
   if (system_) {
@@ -438,15 +499,18 @@ void running_node::stop() {
     system_->await_all_actors_done();
   }
   followers_.clear();
+  keys_.reset();
   member_view_ = nullptr;
   member_.reset();
   sink_->attach(nullptr);
+  sink_->attach_tcp(nullptr);
   sink_->attach_gateway(nullptr);
   gateway_.reset();
   port_.reset();
   context_.reset();
   agents_.reset();
   system_.reset();
+  tcp_.reset(); // last: the table of keys calls it
 }
 
 } // namespace

@@ -448,6 +448,10 @@ public:
   void error(ec) override {}
   void refused_sample(const std::string&) override { ++refused; }
   void orphans(std::size_t n) override { orphan_count = n; }
+  void client_refused(std::string_view reason) override {
+    ++refusals[std::string{reason}];
+  }
+  std::map<std::string, int> refusals;
   void gateway_connections(std::size_t) override {}
   void gateway_request(unsigned) override {}
 };
@@ -524,6 +528,7 @@ public:
         std::make_shared<token_table>([](std::string_view secret) {
           return "digest " + std::string{secret};
         });
+    context->keys = std::make_shared<key_table>();
     context->boot_id = "this-boot";
     context->boot_ms = [this] {
       return std::chrono::duration_cast<std::chrono::milliseconds>(
