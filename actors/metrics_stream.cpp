@@ -3,8 +3,13 @@
 namespace caged {
 
 metrics_stream_state::~metrics_stream_state() {
+  remove();
+}
+
+void metrics_stream_state::remove() {
   if (context && context->metrics)
     context->metrics->remove(id);
+  context.reset();
 }
 
 metrics_stream_actor::behavior_type metrics_stream(
@@ -36,6 +41,11 @@ metrics_stream_actor::behavior_type metrics_stream(
         self->state.context->metrics->heartbeat(self->state.id);
       },
       [self](atom::get) { return self->state.last; },
+      [self](atom::gone) {
+        self->quit(); // nothing that waits in the mailbox adds them again
+        self->state.remove();
+        return true;
+      },
       [self](atom::stop) { self->quit(); },
   };
 }

@@ -36,11 +36,14 @@ using metrics_stream_actor = caf::typed_actor<
     caf::replies_to<agent_metrics>::with<bool>,
     // The host's own reading.
     caf::reacts_to<host_stats>, caf::reacts_to<atom::beat>,
-    caf::replies_to<atom::get>::with<sample_pair>, caf::reacts_to<atom::stop>>;
+    caf::replies_to<atom::get>::with<sample_pair>,
+    // Ends; when it answers, its series have left.
+    caf::replies_to<atom::gone>::with<bool>, caf::reacts_to<atom::stop>>;
 
 struct metrics_stream_state {
   static constexpr const char* name = "metrics_stream";
   ~metrics_stream_state();
+  void remove(); ///< once
   context_ptr context;
   std::string id;
   sandbox_spec spec;

@@ -425,6 +425,10 @@ caf::result<api::get_reply> sandbox_state::get() {
     return answer;
   }
   auto finish = [this, answer, reply]() mutable {
+    if (!metrics) { // destroyed meanwhile
+      answer.deliver(*reply);
+      return;
+    }
     self->request(metrics, 5s, atom::get::value)
         .then(
             [this, answer, reply](const sample_pair& last) mutable {

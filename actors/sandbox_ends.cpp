@@ -16,6 +16,8 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto free_retry = 5s;
+/// For the series of a destroyed sandbox to leave.
+constexpr auto series_patience = 10s;
 
 } // namespace
 
@@ -175,11 +177,9 @@ void sandbox_state::free_everything() {
 }
 
 void sandbox_state::freed(const result<void>& done) {
-  auto waiting = std::move(destroyers_);
-  destroyers_.clear();
   if (!done) {
     record_.state = phase::stopping;
-    for (auto& answer : waiting)
+    for (auto& answer : std::exchange(destroyers_, {}))
       answer.deliver(make_error(done.error()));
     auto text = "it could not be freed: " + escape_text(done.error().message);
     if (last_.text != text)
@@ -191,9 +191,17 @@ void sandbox_state::freed(const result<void>& done) {
   }
   context->logs->remove(record_.id);
   publish();
-  for (auto& answer : waiting)
-    answer.deliver(true);
-  stop();
+  auto answer_all = [this] {
+    for (auto& answer : std::exchange(destroyers_, {}))
+      answer.deliver(true);
+    stop();
+  };
+  if (!metrics)
+    return answer_all();
+  // Who is told that it is destroyed finds no series of it any more.
+  self->request(std::exchange(metrics, {}), series_patience, atom::gone::value)
+      .then([answer_all](bool) { answer_all(); },
+            [answer_all](const caf::error&) { answer_all(); });
 }
 
 void sandbox_state::stop() {
