@@ -36,7 +36,7 @@ stage() {
     else
       head -n 150 "$log"
       echo "[... $(wc -l <"$log") lines in all, what failed in them: ...]"
-      failed_tests "$log" | head -n 300
+      failed_tests "$log"
       echo "[... the end: ...]"
       tail -n 300 "$log"
     fi
@@ -47,11 +47,12 @@ stage() {
   count_cases "$log"
 }
 
-# What ctest printed of each test that failed, wherever it stands.
+# What ctest printed of each test that failed, wherever it stands; 300 lines of
+# it. (Not by head: with pipefail its end would be ours.)
 failed_tests() {
   awk '/^ *[0-9]+\/[0-9]+ Test +#/ { on = /\*\*\*(Failed|Timeout|Exception|Not Run)|Subprocess aborted/ }
     /^ +Start +[0-9]+: / { on = 0 }
-    on' "$1"
+    on && n++ < 300' "$1"
 }
 
 # Adds up what ctest said in a stage's log.

@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <csignal>
 
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include "tests/support/chance.hpp"
 #include "tests/support/fleet.hpp"
 #include "tests/support/pty.hpp"
@@ -135,16 +139,29 @@ void fleet_of_streams::begun() {
   }
 }
 
+/// Bytes that wait in the pipe which is a process's stdout; -1: there is none.
+int waiting_in_stdout(pid_t process) {
+  const auto path = "/proc/" + std::to_string(process) + "/fd/1";
+  const int fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  int bytes = -1;
+  if (fd < 0 || ::ioctl(fd, FIONREAD, &bytes) != 0)
+    bytes = -1;
+  if (fd >= 0)
+    ::close(fd);
+  return bytes;
+}
+
 void fleet_of_streams::ready_one() {
   if (enders_.empty())
     return;
   const auto& sandbox = all_[enders_.back()].sandbox;
   CHECK(node_.caged({"exec", sandbox, "--", "touch", "/tmp/told"}).exit == 0);
-  // It has to be through with its numbers: while the daemon is away nobody
-  // takes more of them.
+  // It has to be through with its numbers, and they out of its pipe, so that
+  // the rest fits there: while the daemon is away nobody takes more of them.
   CHECK(eventually(30s, [&] {
     const auto shell = find_command(inits_.at(sandbox), "trap go=1");
-    return shell > 0 && find_command(shell, "sleep") > 0;
+    return shell > 0 && find_command(shell, "sleep") > 0
+           && waiting_in_stdout(shell) == 0;
   }));
 }
 
