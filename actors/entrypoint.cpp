@@ -3,6 +3,7 @@
 #include <memory>
 #include <variant>
 
+#include "actors/permissions.hpp"
 #include "messages/text.hpp"
 
 namespace caged {
@@ -65,6 +66,10 @@ void entrypoint_state::with_sandbox(const request_ptr& request,
 
 void entrypoint_state::handle(const request_ptr& request) {
   context->metrics->message(api::verb_of(request->body));
+  if (auto no = refusal_of(*request)) {
+    context->metrics->client_refused("role");
+    return refuse(*request, std::move(*no));
+  }
   std::visit(
       overloaded{
           [&](const api::hello&) {
@@ -107,9 +112,6 @@ void entrypoint_state::handle(const request_ptr& request) {
                     [this, request](caf::error& e) { refuse(*request, e); });
           },
           [&](const api::node_audit& what) {
-            if (what.fix && !request->admin)
-              return refuse(*request,
-                            {ec::denied, "only an admin may free orphans", {}});
             self->request(node, what.fix ? destroy_patience : patience,
                           atom::audit::value, what.fix)
                 .then(
@@ -119,10 +121,6 @@ void entrypoint_state::handle(const request_ptr& request) {
                     [this, request](caf::error& e) { refuse(*request, e); });
           },
           [&](const api::node_shutdown& what) {
-            if (!request->admin)
-              return refuse(
-                  *request,
-                  {ec::denied, "only an admin may shut the node down", {}});
             self->request(node, destroy_patience,
                           stop_request{what.destroy_all, request->caller})
                 .then(
@@ -135,6 +133,9 @@ void entrypoint_state::handle(const request_ptr& request) {
           [&](const api::token_create& what) { create_token(request, what); },
           [&](const api::token_list&) { list_tokens(*request); },
           [&](const api::token_revoke& what) { revoke_token(request, what); },
+          [&](const api::key_authorize& what) { authorize_key(request, what); },
+          [&](const api::key_revoke& what) { revoke_key(request, what); },
+          [&](const api::key_list&) { list_keys(*request); },
           // The rest belongs to a running exec.
           [&](const auto&) { stream(request); },
       },
@@ -229,9 +230,10 @@ void entrypoint_state::destroy(const request_ptr& request,
                            answer(*request, api::destroy_reply{id, true});
                          },
                          [this, request, id](caf::error& e) {
-                           // Another destroy was a moment faster, and its
-                           // actor has ended: look again.
-                           if (to_failure(e).code == ec::unavailable)
+                           // CAF's own: another destroy was a moment faster,
+                           // and its actor has ended. Look again.
+                           if (e.category() != caf::atom("caged")
+                               && to_failure(e).code == ec::unavailable)
                              self->delayed_send(self, commit_time, request);
                            else
                              refuse(*request, e, id);

@@ -65,6 +65,11 @@ private:
   void create_token(const request_ptr& request, const api::token_create& what);
   void list_tokens(const api::request& request);
   void revoke_token(const request_ptr& request, const api::token_revoke& what);
+  void authorize_key(const request_ptr& request,
+                     const api::key_authorize& what);
+  void revoke_key(const request_ptr& request, const api::key_revoke& what);
+  void close_tokens_of(const std::string& bearer);
+  void list_keys(const api::request& request);
   void stream(const request_ptr& request);
 
   /// (route, request id) -> sandbox of a running exec.

@@ -28,7 +28,7 @@ void entrypoint_state::create_token(const request_ptr& request,
     info.created_ms = wall_clock_ms();
     info.expires_ms = info.created_ms + asked.ttl.count();
     offload(
-        self, context->records,
+        self, context->store_calls,
         [store = context->store, tokens = context->tokens,
          info]() -> result<api::token_reply> {
           return tokens->create(*store, info);
@@ -70,7 +70,7 @@ void entrypoint_state::revoke_token(const request_ptr& request,
                                  + ", or it has expired",
                              "caged token list shows them"});
   offload(
-      self, context->records,
+      self, context->store_calls,
       [store = context->store, tokens = context->tokens,
        id = known->id]() -> result<bool> { return tokens->revoke(*store, id); },
       [this, request, id = known->id](const result<bool>& done) {

@@ -33,6 +33,8 @@ struct capacity {
   unsigned cpus = 0;
   std::uint64_t memory_mb = 0;
   std::uint64_t disk_gb = 0;
+
+  friend bool operator==(const capacity&, const capacity&) = default;
 };
 
 /// Error: no_capacity; the sentence names each resource that is short, how

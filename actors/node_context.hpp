@@ -5,13 +5,16 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "actors/agent_port.hpp"
 #include "actors/client_sink.hpp"
+#include "actors/directory.hpp"
 #include "actors/exec_logs.hpp"
 #include "actors/journal.hpp"
+#include "actors/key_table.hpp"
 #include "actors/lifecycle.hpp"
 #include "actors/metrics_sink.hpp"
 #include "actors/runtime.hpp"
@@ -53,19 +56,30 @@ struct node_context {
 
   std::shared_ptr<runtime> driver;
   std::shared_ptr<caged::store> store;
+  /// Why a store that is shared does not answer at the moment; any thread. May
+  /// be empty.
+  std::function<std::optional<failure>()> store_away;
+  /// The fleet as this node last saw it; null where the store is its own.
+  std::shared_ptr<directory> fleet;
   std::shared_ptr<caged::journal> journal;
   std::shared_ptr<agent_port> agents;
   std::shared_ptr<client_sink> clients;
   std::shared_ptr<metrics_sink> metrics;
   std::shared_ptr<exec_logs> logs;
   std::shared_ptr<token_table> tokens;
+  std::shared_ptr<key_table> keys;
+  std::string listen;      ///< "tcp://10.0.0.1:7400"; empty: ipc:// alone
+  std::string public_key;  ///< of this node there, Z85
   std::string gateway_url; ///< "http://127.0.0.1:7480"; empty: it has none
   /// Whether the token is revoked now, so that the gateway ends what it let in;
   /// any thread. May be empty.
   std::function<void(const std::string& token)> token_revoked;
 
   worker_actor driver_workers; ///< blocking driver calls
-  worker_actor records;        ///< blocking store and journal calls, in order
+  worker_actor records;        ///< blocking journal calls, in order
+  /// Blocking store calls: those of SQLite are `records`; etcd may be away for
+  /// seconds, and then no journal may stand behind it.
+  worker_actor store_calls;
 
   /// The machine's boot clock: which boot, and milliseconds of CLOCK_BOOTTIME.
   /// Thread-safe.

@@ -22,48 +22,6 @@ constexpr auto adopt_retry = 2s;
 
 } // namespace
 
-std::string placement_key(const std::string& id) {
-  return "placements/" + id;
-}
-
-std::string name_key(const std::string& owner, const std::string& name) {
-  return "names/" + owner + "/" + name;
-}
-
-result<void> place(store& to, const sandbox_record& sandbox,
-                   const std::string& node) {
-  std::vector<compare> absent = {{placement_key(sandbox.id), 0}};
-  std::vector<operation> put = {
-      {operation::kind::put, placement_key(sandbox.id), node}};
-  if (!sandbox.spec.name.empty()) {
-    auto key = name_key(sandbox.owner, sandbox.spec.name);
-    absent.push_back({key, 0});
-    put.push_back({operation::kind::put, key, sandbox.id});
-  }
-  if (auto placed = to.commit(absent, put); !placed)
-    return tl::unexpected<failure>(placed.error());
-  return {};
-}
-
-result<void> unplace(store& from, const sandbox_record& sandbox) {
-  std::vector<compare> unchanged;
-  std::vector<operation> erase = {
-      {operation::kind::erase, placement_key(sandbox.id), {}}};
-  if (!sandbox.spec.name.empty()) {
-    auto key = name_key(sandbox.owner, sandbox.spec.name);
-    auto named = from.get(key);
-    if (!named)
-      return tl::unexpected<failure>(named.error());
-    if (*named && (*named)->value == sandbox.id) {
-      unchanged.push_back({key, (*named)->revision});
-      erase.push_back({operation::kind::erase, key, {}});
-    }
-  }
-  if (auto erased = from.commit(unchanged, erase); !erased)
-    return tl::unexpected<failure>(erased.error());
-  return {};
-}
-
 launch_request sandbox_state::launch() const {
   return {record_.id, record_.spec, record_.slot};
 }

@@ -184,16 +184,4 @@ sandbox_actor::behavior_type sandbox(sandbox_state::pointer self,
                                      sandbox_record record,
                                      std::vector<exec_record> execs);
 
-/// Writes the placement, and the name where there is one. Errors: conflict (the
-/// name is taken), of the store.
-result<void> place(store& to, const sandbox_record& sandbox,
-                   const std::string& node);
-
-/// The reverse; absent ones and a name that is another's are fine.
-result<void> unplace(store& from, const sandbox_record& sandbox);
-
-/// Keys of the store, one place for all.
-std::string placement_key(const std::string& id);
-std::string name_key(const std::string& owner, const std::string& name);
-
 } // namespace caged

@@ -5,6 +5,7 @@
 
 #include <caf/actor_system.hpp>
 
+#include "actors/placements.hpp"
 #include "messages/text.hpp"
 
 // How a sandbox ends: killed, failed, destroyed, freed.
@@ -82,6 +83,13 @@ void sandbox_state::fail_with(const std::string& who, const std::string& text,
             record("node", "freeing it failed: " + done.error().message);
           driven();
           retention();
+          // Where that cannot be written the next daemon counts anew.
+          offload(
+              self, context->store_calls,
+              [store = context->store, record = record_] {
+                return keep_disk_only(*store, record);
+              },
+              [](const result<void>&) {});
         });
   });
 }
@@ -126,7 +134,8 @@ void sandbox_state::end(const std::string& who) {
   change(phase::stopping, who,
          who == "retention" && was_failed
              ? "its retention after the failure is over"
-             : "destroy was asked for",
+         : who == "store" ? "its placement is gone"
+                          : "destroy was asked for",
          // Where that cannot be written it goes on: on a full disk this makes
          // room. It is answered when its end is written.
          [this](const result<void>&) { free_everything(); });
@@ -148,13 +157,14 @@ void sandbox_state::free_everything() {
           auto asked_by = last_.who;
           auto why = note(phase::destroyed, asked_by, "everything is freed");
           offload(
-              self, context->records,
+              self, context->store_calls,
               [store = context->store, journal = context->journal,
-               logs = context->logs, record = record_, why]() -> result<void> {
+               logs = context->logs, record = record_, why,
+               node = context->node_id]() -> result<void> {
                 // The journal's commit is the last: a daemon that dies before
                 // it frees again what has a record there and no placement.
                 logs->remove(record.id);
-                if (auto gone = unplace(*store, record); !gone)
+                if (auto gone = unplace(*store, record, node); !gone)
                   return gone;
                 return journal->release(record, why, {});
               },

@@ -1,5 +1,6 @@
 #include "actors/sandbox.hpp"
 
+#include "actors/placements.hpp"
 #include "messages/text.hpp"
 
 // A member of the pool: made like any sandbox, but for nobody. It is frozen as
@@ -70,24 +71,31 @@ void sandbox_state::assign(const sandbox_record& as) {
   auto why = note(phase::running, record_.owner,
                   "up was asked for; handed out from the pool");
   context->metrics->state(record_.id, phase::running);
+  auto recorded = [this](const result<void>& done) {
+    if (record_.state != phase::running)
+      return;    // destroyed or failed meanwhile
+    if (!done) { // its tenant never learns of it, nobody else gets it
+      start_error_ = done.error();
+      end("node");
+      return;
+    }
+    written_ = true;
+    publish();
+  };
   offload(
-      self, context->records,
-      [store = context->store, journal = context->journal, record = record_,
-       node = context->node, why]() -> result<void> {
-        if (auto placed = place(*store, record, node); !placed)
-          return placed;
-        return journal->transition(record, why);
-      },
-      [this](const result<void>& done) {
-        if (record_.state != phase::running)
-          return;    // destroyed or failed meanwhile
-        if (!done) { // its tenant never learns of it, nobody else gets it
-          start_error_ = done.error();
-          end("node");
-          return;
-        }
-        written_ = true;
-        publish();
+      self, context->store_calls,
+      [store = context->store, record = record_, node = context->node_id,
+       total = context->total] { return place(*store, record, node, total); },
+      [this, why, recorded](const result<void>& placed) {
+        if (!placed || record_.state != phase::running)
+          return recorded(placed);
+        // Behind whatever of this sandbox is on its way to the journal.
+        offload(
+            self, context->records,
+            [journal = context->journal, record = record_, why] {
+              return journal->transition(record, why);
+            },
+            recorded);
       });
   drive([this] {
     offload(

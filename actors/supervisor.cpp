@@ -7,35 +7,22 @@
 namespace caged {
 
 reconciled reconcile(const node_memory& memory) {
-  std::set<std::string> placed;
-  for (const auto& item : memory.placements)
-    placed.insert(item.key);
   reconciled out;
   std::set<std::string> known, owned;
   for (auto sandbox : memory.sandboxes) {
-    auto key = placement_key(sandbox.id);
-    known.insert(key);
+    known.insert(sandbox.id);
     if (!sandbox.owner.empty())
       owned.insert(sandbox.id);
-    if (placed.count(key) == 0 || sandbox.owner.empty())
+    const bool placed =
+        !memory.stored || memory.stored->here.count(sandbox.id) != 0;
+    if (!placed || sandbox.owner.empty())
       sandbox.state = phase::stopping;
     sandbox.taken_over = true;
     out.adopt.push_back(std::move(sandbox));
   }
-  for (const auto& key : placed)
-    if (known.count(key) == 0)
-      out.erase.push_back(key);
-  // Written with the placement and erased with it; a crash before the journal
-  // had its part leaves a name that nobody bears.
-  for (const auto& name : memory.names)
-    if (placed.count(placement_key(name.value)) == 0
-        || owned.count(name.value) == 0)
-      out.erase.push_back(name.key);
+  if (memory.stored)
+    out.erase = find_strays(*memory.stored, known, owned);
   return out;
-}
-
-bool may_touch(const api::request& request, const std::string& owner) {
-  return request.admin || request.caller == owner;
 }
 
 // -- start
@@ -45,13 +32,13 @@ void supervisor_state::start() {
   started_ms_ = wall_clock_ms();
   auto plan = reconcile(memory);
   if (!plan.erase.empty()) {
-    std::vector<operation> erase;
-    for (const auto& key : plan.erase)
-      erase.push_back({operation::kind::erase, key, {}});
     offload(
-        self, context->records,
-        [store = context->store, erase]() { return store->commit({}, erase); },
-        [](const result<std::int64_t>&) {});
+        self, context->store_calls,
+        [store = context->store, what = std::move(plan.erase),
+         node = context->node_id]() {
+          return erase_strays(*store, what, node);
+        },
+        [](const result<void>&) {});
   }
   for (const auto& gone : memory.destroyed) {
     if (gone.owner.empty())
@@ -106,6 +93,11 @@ void supervisor_state::start() {
     auto& stored =
         sandboxes_.emplace(sandbox.id, std::move(item)).first->second;
     spawn(stored, sandbox, std::move(execs));
+  }
+  if (!memory.stored) {
+    for (const auto& [id, _] : sandboxes_)
+      unconfirmed_.insert(id);
+    recheck_later();
   }
   memory = {};
   publish_capacity();
@@ -363,6 +355,8 @@ api::node_status_reply supervisor_state::status() const {
   out.runtime = abilities.name + " (" + abilities.version + ")";
   out.cgroups = context->cgroups;
   out.store = context->store->kind();
+  if (auto why = context->store_away ? context->store_away() : std::nullopt)
+    out.store += ", away: " + why->message;
   out.cpus_total = context->total.cpus;
   out.cpus_reserved = reserved_.cpus;
   out.memory_mb_total = context->total.memory_mb;
@@ -370,6 +364,8 @@ api::node_status_reply supervisor_state::status() const {
   out.disk_gb_total = context->total.disk_gb;
   out.disk_gb_reserved = reserved_.disk_gb;
   out.pools = pool_status();
+  out.listen = context->listen;
+  out.public_key = context->public_key;
   for (const auto& [_, item] : sandboxes_)
     ++out.by_state[std::string{to_string(item.info.state)}];
   return out;
@@ -573,6 +569,7 @@ supervisor_actor::behavior_type supervisor(supervisor_state::pointer self,
         self->state.unfollow(route);
       },
       [self](atom::revoke, const std::string& key) { self->state.revoke(key); },
+      [self](atom::recheck) { self->state.recheck(); },
       [self](atom::pool) { self->state.pool_due(); },
       [self](const stop_request& what) { return self->state.shut_down(what); },
       [self](const exit_report& report) { self->state.forward_exit(report); },

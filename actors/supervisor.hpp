@@ -16,6 +16,8 @@
 #include <caf/typed_event_based_actor.hpp>
 
 #include "actors/node_context.hpp"
+#include "actors/permissions.hpp"
+#include "actors/placements.hpp"
 #include "actors/sandbox.hpp"
 #include "messages/fwd.hpp"
 
@@ -27,22 +29,20 @@ struct node_memory {
   std::vector<sandbox_record> destroyed;    ///< history only
   std::map<std::string, cause> last_causes; ///< by id
   std::vector<exec_record> execs;
-  std::vector<record> placements; ///< of this node
-  std::vector<record> names;      ///< in use: name -> sandbox
+  /// Nothing: the store was away.
+  std::optional<stored_placements> stored;
 };
 
 /// A placement decides existence, the journal everything else (DESIGN.md,
 /// section 8). Sandboxes without placement come back as stopping, and so do
-/// members of the pool, which have no owner; `erase` holds the keys of
-/// placements and names whose sandbox is not in the journal.
+/// members of the pool, which have no owner; `erase` is what the store has of
+/// sandboxes that are not in the journal. While the store is away every sandbox
+/// counts as placed.
 struct reconciled {
   std::vector<sandbox_record> adopt;
-  std::vector<std::string> erase;
+  strays erase;
 };
 reconciled reconcile(const node_memory& memory);
-
-/// Whether one may see and touch what belongs to `owner`.
-bool may_touch(const api::request& request, const std::string& owner);
 
 /// One sandbox as the entrypoint needs it.
 struct found_sandbox {
@@ -94,6 +94,8 @@ using supervisor_actor = caf::typed_actor<
     caf::replies_to<stop_request>::with<api::shutdown_reply>,
     // A token is revoked: the MCP servers of this key end, in every sandbox.
     caf::reacts_to<atom::revoke, std::string>,
+    // Timer: what the store has not told or taken yet.
+    caf::reacts_to<atom::recheck>,
     // Timer: the pool may be filled up.
     caf::reacts_to<atom::pool>,
     // From the driver's thread.
@@ -120,6 +122,7 @@ public:
   caf::result<api::audit_reply> audit_node(bool fix);
   caf::result<api::shutdown_reply> shut_down(const stop_request& what);
   void revoke(const std::string& key);
+  void recheck();
   void pool_due();
   void follow(const request_ptr& request);
   void unfollow(const std::string& route);
@@ -183,6 +186,8 @@ private:
   void free_member(member& what, const sandbox_record& record);
   void created(const sandbox_record& record, const request_ptr& request,
                const result<void>& written);
+  void recheck_later();
+  void rechecked(const result<stored_placements>& stored);
   void forget(const std::string& id);
   void keep_history(past what);
   void publish_capacity();
@@ -214,6 +219,11 @@ private:
   std::set<std::string> starting_; ///< the driver is at work for them
   std::deque<std::string> line_;   ///< wait for one of those, in order
   std::map<std::string, member> members_;
+  /// Adopted while the store was away: whether they are placed is not known.
+  std::set<std::string> unconfirmed_;
+  /// Nobody knows whether their placement was written: it is to go.
+  std::vector<sandbox_record> doubtful_;
+  bool recheck_timer_ = false;
   bool pool_timer_ = false;
   /// After a member that could not be made: not before this.
   std::chrono::steady_clock::time_point pool_pause_{};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/placements.hpp"
 #include "messages/text.hpp"
 
 // `up`: what is refused, what is booked and written, and who starts when.
@@ -95,6 +96,11 @@ void supervisor_state::up(const request_ptr& request) {
                              "try again on another node or later"});
   if (auto valid = validate(what.spec); !valid)
     return refuse(*request, valid.error());
+  if (auto why = context->store_away ? context->store_away() : std::nullopt)
+    return refuse(*request,
+                  {ec::unavailable,
+                   "no sandbox can be made at the moment: " + why->message,
+                   "running ones go on; try again in a moment"});
   auto abilities = context->driver->capabilities();
   if (what.spec.runtime != abilities.name)
     return refuse(*request,
@@ -161,16 +167,16 @@ void supervisor_state::up(const request_ptr& request) {
   }
 
   offload(
-      self, context->records,
+      self, context->store_calls,
       [store = context->store, journal = context->journal,
-       driver = context->driver, node = context->node, fresh,
-       why]() -> result<void> {
-        if (auto placed = place(*store, fresh, node); !placed)
+       driver = context->driver, node = context->node_id,
+       total = context->total, fresh, why]() -> result<void> {
+        if (auto placed = place(*store, fresh, node, total); !placed)
           return placed;
         auto written = journal->create(
             fresh, driver->leases({fresh.id, fresh.spec, fresh.slot}), why);
         if (!written) {
-          if (auto undone = unplace(*store, fresh); !undone)
+          if (auto undone = unplace(*store, fresh, node); !undone)
             return fail(written.error().code,
                         written.error().message + "; and its placement stays: "
                             + undone.error().message,
@@ -197,6 +203,10 @@ void supervisor_state::created(const sandbox_record& record,
            api::error_reply{written.error(), {}, context->node}});
     }
     requests_.erase({request->caller, request->id});
+    if (written.error().code == ec::unavailable) {
+      doubtful_.push_back(record);
+      recheck_later();
+    }
     auto then = std::move(it->second.when_created);
     forget(record.id);
     if (then)

@@ -100,19 +100,33 @@ result<std::size_t> token_table::load(store& from) {
   return unreadable;
 }
 
+std::optional<std::string> token_table::apply(const record& what, bool erased) {
+  const std::string_view key = what.key;
+  if (!key.starts_with(key_prefix))
+    return std::nullopt;
+  std::string id{key.substr(std::string_view{key_prefix}.size())};
+  auto token = decode_token(erased ? std::string_view{} : what.value);
+  const std::lock_guard guard{mutex_};
+  if (token && token->first.id == id) {
+    all_[id] = {std::move(token->first), std::move(token->second)};
+    return std::nullopt;
+  }
+  return all_.erase(id) != 0 ? std::optional{std::move(id)} : std::nullopt;
+}
+
 result<void> token_table::drop_expired(store& from) {
-  std::vector<operation> erase;
+  std::vector<std::string> erase;
   const auto now = wall_clock_ms();
   {
     std::lock_guard guard{mutex_};
     for (const auto& [id, each] : all_)
       if (each.info.expires_ms <= now)
-        erase.push_back({operation::kind::erase, key_prefix + id, {}});
+        erase.push_back(key_prefix + id);
   }
   if (erase.empty())
     return {};
-  if (auto done = from.commit({}, erase); !done)
-    return tl::unexpected<failure>(done.error());
+  if (auto done = erase_all(from, erase); !done)
+    return done;
   std::lock_guard guard{mutex_};
   std::erase_if(all_, [&](const auto& item) {
     return item.second.info.expires_ms <= now;

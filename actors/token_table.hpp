@@ -28,6 +28,10 @@ public:
   /// and counted. Error: of the store.
   result<std::size_t> load(store& from);
 
+  /// What a node that shares the store has done to one: "tokens/ID". Gives the
+  /// id when that one counts no more.
+  std::optional<std::string> apply(const record& what, bool erased);
+
   /// Adds one under a new id and secret; what has expired goes. `info` holds
   /// everything but the id. Errors: too_large (limits::tokens_most), of the
   /// store.

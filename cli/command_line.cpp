@@ -3,7 +3,6 @@
 #include <iostream>
 
 #include "cli/command_tree.hpp"
-#include "cli/endpoint.hpp"
 
 namespace caged::cli {
 
@@ -119,7 +118,7 @@ void command_line::add_views() {
   sub->add_option("--source", source, "init or agent")
       ->capture_default_str()
       ->check(CLI::IsMember({"init", "agent"}));
-  add(
+  add_local(
       app, "version", "print the version",
       [this] { return run_version(common); }, "");
 }
@@ -150,10 +149,7 @@ command_line::command_line() {
              "  caged exec web -- uname -a\n"
              "  caged destroy web\n"
              "caged VERB --help says more.");
-  common.endpoint = default_endpoint;
-  app.add_option("--endpoint", common.endpoint, "where the node listens")
-      ->envname("CAGED_ENDPOINT")
-      ->capture_default_str();
+  add_address();
   app.add_option("--format", as, "how to show answers")
       ->capture_default_str()
       ->check(CLI::IsMember({"table", "json", "yaml"}));
@@ -171,8 +167,15 @@ command_line::command_line() {
   add_node();
   add_mcp();
   add_token();
+  add_key();
+  add_context();
   add_doctor();
   add_for_shells();
+}
+
+bool command_line::gives_exit_code() const {
+  return app.got_subcommand("exec") || app.got_subcommand("connect")
+         || app.got_subcommand("attach") || app.got_subcommand("mcp");
 }
 
 int run_command_line(int argc, char** argv) {
@@ -185,6 +188,12 @@ int run_command_line(int argc, char** argv) {
   line.common.as = line.as == "json"   ? format::json
                    : line.as == "yaml" ? format::yaml
                                        : format::table;
+  if (!line.local) {
+    auto to = resolve(line.address);
+    if (!to)
+      return exit_code_of(to.error(), line.gives_exit_code());
+    line.common.endpoint = std::move(*to);
+  }
   auto code = line.verb();
   return code ? *code : exit_code_of(code.error(), line.runs_command);
 }

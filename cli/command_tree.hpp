@@ -6,9 +6,11 @@
 
 #include <CLI/CLI.hpp>
 
+#include "cli/context.hpp"
 #include "cli/cp.hpp"
 #include "cli/doctor.hpp"
 #include "cli/files.hpp"
+#include "cli/key.hpp"
 #include "cli/live.hpp"
 #include "cli/mcp.hpp"
 #include "cli/token.hpp"
@@ -21,6 +23,7 @@ namespace caged::cli {
 struct command_line {
   CLI::App app{"caged: sandboxes for AI coding agents", "caged"};
   common_options common;
+  address_options address;
   std::string as = "table";
   up_options up;
   exec_options exec;
@@ -37,6 +40,8 @@ struct command_line {
   mcp_options mcp;
   mcp_config_options mcp_config;
   token_options token;
+  key_options key;
+  context_options context;
   std::string sandbox, user, source = "init";
   doctor_options doctor;
   std::string config_file;
@@ -44,13 +49,21 @@ struct command_line {
   std::string shell, what, page; ///< of completion, of the hidden verbs
   bool destroy_all = false;
   bool runs_command = false;
+  bool local = false; ///< the verb asks no node
   std::function<result<int>()> verb;
 
   command_line();
 
+  /// Whether the verb's exit code belongs to a command, before it runs.
+  bool gives_exit_code() const;
+
 private:
   CLI::App* add(CLI::App& to, const std::string& name, const std::string& says,
                 std::function<result<int>()> run, const std::string& footer);
+  CLI::App* add_local(CLI::App& to, const std::string& name,
+                      const std::string& says, std::function<result<int>()> run,
+                      const std::string& footer);
+  void add_address();
   void add_reference(CLI::App* to);
   void add_up();
   result<void> read_project();
@@ -69,6 +82,8 @@ private:
   void add_mcp();
   void add_mcp_session(CLI::App* to, mcp_options& session);
   void add_token();
+  void add_key();
+  void add_context();
   void add_doctor();
   void add_for_shells();
 };

@@ -106,7 +106,7 @@ void command_line::add_doctor() {
 }
 
 void command_line::add_for_shells() {
-  add(
+  add_local(
       app, "completion", "print a script with which a shell completes caged",
       [this]() -> result<int> {
         std::cout << completion_script(describe(app), shell);
@@ -125,7 +125,7 @@ void command_line::add_for_shells() {
   sub->add_option("what", what, "sandboxes")
       ->required()
       ->check(CLI::IsMember({"sandboxes"}));
-  sub = add(
+  sub = add_local(
       app, "__docs", "the reference, for ops/docs",
       [this]() -> result<int> {
         auto tree = describe(app);

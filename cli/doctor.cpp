@@ -299,7 +299,7 @@ finding examination::node() const {
   if (got)
     return {"node", level::ok,
             escape_text(got->node) + ", caged-node " + escape_text(got->version)
-                + ", answers at " + what_.endpoint,
+                + ", answers at " + what_.endpoint.text(),
             ""};
   const auto& why = got.error();
   // Nobody there is how a host looks before its first start; who is there and

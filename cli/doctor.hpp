@@ -22,7 +22,7 @@ struct finding {
 
 struct doctor_options {
   std::string data_dir = "/var/lib/caged";
-  std::string endpoint;
+  node_address endpoint;
   /// Where /proc, /sys, /dev, /etc and the programs are: for tests.
   std::filesystem::path root = "/";
   /// Whether we are root: some things show only then.

@@ -67,9 +67,9 @@ private:
 
 class exec_run {
 public:
-  exec_run(std::string endpoint, api::exec what, const exec_ends& ends,
+  exec_run(node_address address, api::exec what, const exec_ends& ends,
            const exec_target& to)
-      : endpoint_{std::move(endpoint)},
+      : address_{std::move(address)},
         tty_{what.tty},
         attached_{what.attach_only},
         port_{to.port},
@@ -91,7 +91,7 @@ private:
   void send_outgoing();
   void wait();
 
-  std::string endpoint_;
+  node_address address_;
   bool tty_;
   bool attached_;
   std::uint16_t port_; ///< 0: an exec
@@ -139,14 +139,15 @@ void exec_run::send_outgoing() {
 /// False: not yet, try again.
 result<bool> exec_run::reconnect() {
   auto now = steady_clock::now();
-  auto opened = connection::open(endpoint_);
+  auto opened = connection::open(address_);
   if (!opened) {
     if (ever_there_ && !said_waiting_ && now - away_since_ > quiet_time) {
       said_waiting_ = true;
       std::cerr << "caged: the node is away; waiting for it"
                 << (tty_ ? "\r\n" : "\n") << std::flush;
     }
-    if (!ever_there_ || now - away_since_ > limits::reattach_grace)
+    if (!ever_there_ || is_final(opened.error())
+        || now - away_since_ > limits::reattach_grace)
       return tl::unexpected<failure>(opened.error());
     return false;
   }
@@ -437,7 +438,7 @@ int exit_code_of(const api::exec_exit& ended) {
   return ended.signal > 0 ? 128 + ended.signal : ended.code;
 }
 
-result<exec_end> run_exec(const std::string& endpoint, api::exec what,
+result<exec_end> run_exec(const node_address& node, api::exec what,
                           const exec_ends& ends, const exec_target& to) {
   for (const auto& arg : what.argv)
     if (!is_utf8(arg))
@@ -445,16 +446,16 @@ result<exec_end> run_exec(const std::string& endpoint, api::exec what,
                   "the argument " + quoted(arg) + " is no valid UTF-8",
                   "that is all that a command in a sandbox can be given");
   what.wants_stdin = ends.in != nullptr;
-  exec_run running{endpoint, std::move(what), ends, to};
+  exec_run running{node, std::move(what), ends, to};
   return running.run();
 }
 
-result<int> run_exec(const std::string& endpoint, api::exec what,
+result<int> run_exec(const node_address& node, api::exec what,
                      const exec_target& to) {
   descriptor_source in{STDIN_FILENO};
   descriptor_sink out{STDOUT_FILENO}, err{STDERR_FILENO};
   auto* from = what.wants_stdin ? &in : nullptr;
-  auto ended = run_exec(endpoint, std::move(what), {from, out, err}, to);
+  auto ended = run_exec(node, std::move(what), {from, out, err}, to);
   if (!ended)
     return tl::unexpected<failure>(ended.error());
   return exit_code_of(ended->ended);

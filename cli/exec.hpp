@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "cli/exec_io.hpp"
+#include "cli/node_address.hpp"
 #include "messages/client_api.hpp"
 
 namespace caged::cli {
@@ -53,12 +54,12 @@ struct exec_end {
 /// Runs a command until its end, over as many connections as it takes; our
 /// signals are held meanwhile. Errors: the node's; bad_request for an argument
 /// that is no UTF-8; unavailable when the node stays away for 30 s.
-result<exec_end> run_exec(const std::string& endpoint, api::exec what,
+result<exec_end> run_exec(const node_address& node, api::exec what,
                           const exec_ends& ends, const exec_target& to = {});
 
 /// As above, with our stdin, stdout, stderr and terminal. Gives the exit code
 /// for main; Ctrl-P Ctrl-Q leaves an attached terminal with 0.
-result<int> run_exec(const std::string& endpoint, api::exec what,
+result<int> run_exec(const node_address& node, api::exec what,
                      const exec_target& to = {});
 
 } // namespace caged::cli

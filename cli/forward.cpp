@@ -66,7 +66,7 @@ private:
 };
 
 /// One connection, to its end. The exit code of its process.
-int serve(const std::string& endpoint, const forward_options& what,
+int serve(const node_address& node, const forward_options& what,
           std::uint16_t port, int fd) {
   descriptor_source in{fd};
   descriptor_sink out{fd};
@@ -77,7 +77,7 @@ int serve(const std::string& endpoint, const forward_options& what,
   api::exec want;
   want.sandbox = what.sandbox;
   want.resume = what.resume;
-  auto ended = run_exec(endpoint, std::move(want), ends, {{}, port});
+  auto ended = run_exec(node, std::move(want), ends, {{}, port});
   if (ended)
     return 0;
   std::cerr << "caged: " << escape_text(ended.error().message) << "\n";

@@ -12,7 +12,8 @@ namespace caged::cli {
 
 /// Where such a command runs.
 struct inside {
-  std::string endpoint, sandbox;
+  node_address endpoint;
+  std::string sandbox;
 };
 
 /// What a command printed, and how it ended.

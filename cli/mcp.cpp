@@ -89,8 +89,12 @@ result<int> run_mcp_config(const common_options& with,
       {"command", self.empty() ? "caged" : self},
       {"args", session_arguments(what.session)},
   };
-  if (with.endpoint != default_endpoint)
-    server["env"] = {{"CAGED_ENDPOINT", with.endpoint}};
+  if (with.endpoint.text() != default_endpoint)
+    server["env"] = {{"CAGED_ENDPOINT", with.endpoint.text()}};
+  if (auto keys = with.endpoint.server_keys(); !keys.empty()) {
+    server["env"]["CAGED_SERVER_KEY"] = keys;
+    server["env"]["CAGED_KEY"] = with.endpoint.key_path;
+  }
   if (what.client == "claude")
     server["type"] = "stdio";
   const nlohmann::json config = {{"mcpServers", {{"caged", server}}}};

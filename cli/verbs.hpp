@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/node_address.hpp"
 #include "cli/views.hpp"
 
 /// One function a verb; each prints its answer on stdout and gives the exit
@@ -12,7 +13,7 @@ namespace caged::cli {
 
 /// What every verb knows.
 struct common_options {
-  std::string endpoint;
+  node_address endpoint;
   format as = format::table;
 };
 

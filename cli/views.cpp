@@ -285,7 +285,9 @@ std::string show(const api::node_status_reply& r, format as) {
                  {"disk_gb_total", r.disk_gb_total},
                  {"disk_gb_reserved", r.disk_gb_reserved},
                  {"by_state", r.by_state},
-                 {"pools", pools}},
+                 {"pools", pools},
+                 {"listen", r.listen},
+                 {"public_key", r.public_key}},
                 as);
   std::string states;
   for (const auto& [state, count] : r.by_state)
@@ -307,6 +309,8 @@ std::string show(const api::node_status_reply& r, format as) {
        {"memory", share(r.memory_mb_reserved, r.memory_mb_total, " MB")},
        {"disk", share(r.disk_gb_reserved, r.disk_gb_total, " GB")},
        {"pool", pooled.empty() ? "none" : pooled},
+       {"listen", r.listen.empty() ? "none: ipc alone" : r.listen},
+       {"public key", r.public_key},
        {"sandboxes", states.empty() ? "none" : states}});
 }
 

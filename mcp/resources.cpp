@@ -167,12 +167,10 @@ private:
   /// could not be opened is passed over. False: enough.
   bool enter(owned_fd fd, const std::string& path, std::size_t depth,
              bool on_path) {
-    if (depth >= depth_most)
-      return true;
     std::unique_ptr<DIR, closer> all{::fdopendir(fd.get())};
-    if (all == nullptr)
+    if (all == nullptr || depth >= depth_most)
       return true;
-    fd.release(); // closed with `all`, and once
+    fd.release();
     std::vector<entry> found;
     const auto* from =
         on_path && depth < behind_.size() ? &behind_[depth] : nullptr;

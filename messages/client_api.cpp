@@ -11,12 +11,14 @@ constexpr std::array<std::string_view, 4> channel_names = {"stdin", "stdout",
 
 // Index = alternative of request_body.
 constexpr std::array<std::string_view, std::variant_size_v<request_body>>
-    verbs = {"hello",         "up",     "list",  "get",          "exec",
-             "destroy",       "logs",   "why",   "node_status",  "node_audit",
-             "node_shutdown", "data",   "ack",   "credit",       "eof",
-             "signal",        "resize", "pause", "resume",       "ps",
-             "kill",          "events", "dial",  "token_create", "token_list",
-             "token_revoke"};
+    verbs = {"hello",       "up",           "list",          "get",
+             "exec",        "destroy",      "logs",          "why",
+             "node_status", "node_audit",   "node_shutdown", "data",
+             "ack",         "credit",       "eof",           "signal",
+             "resize",      "pause",        "resume",        "ps",
+             "kill",        "events",       "dial",          "token_create",
+             "token_list",  "token_revoke", "key_authorize", "key_revoke",
+             "key_list"};
 
 } // namespace
 
@@ -38,6 +40,25 @@ std::string_view to_string(token_scope value) noexcept {
 
 std::optional<token_scope> token_scope_from(std::string_view name) noexcept {
   for (const auto each : {token_scope::mcp, token_scope::read})
+    if (name == to_string(each))
+      return each;
+  return std::nullopt;
+}
+
+std::string_view to_string(role value) noexcept {
+  switch (value) {
+  case role::admin:
+    return "admin";
+  case role::user:
+    return "user";
+  case role::viewer:
+    break;
+  }
+  return "viewer";
+}
+
+std::optional<role> role_from(std::string_view name) noexcept {
+  for (const auto each : {role::admin, role::user, role::viewer})
     if (name == to_string(each))
       return each;
   return std::nullopt;

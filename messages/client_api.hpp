@@ -141,6 +141,28 @@ struct token_revoke {
   std::string token; ///< its id
 };
 
+/// What the bearer of a key may do; actors/permissions.hpp has the verbs.
+enum class role : std::uint8_t { admin = 1, user = 2, viewer = 3 };
+std::string_view to_string(role value) noexcept; ///< "admin", ...
+std::optional<role> role_from(std::string_view name) noexcept;
+
+/// From now on the bearer of this key is let in over tcp; one that is known
+/// already gets the role and the name. Admins only, as the two below. Errors:
+/// conflict (the name is another key's), too_large (limits::keys_most).
+struct key_authorize {
+  std::string key; ///< public, Z85
+  std::string name;
+  role as = role::viewer;
+  bool shared = false; ///< the name may be another key's: one more of theirs
+};
+
+/// From now on nobody is let in with it, and its connections are refused.
+struct key_revoke {
+  std::string key; ///< public, Z85; or a name: all its keys
+};
+
+struct key_list {};
+
 struct destroy {
   std::string sandbox;
 };
@@ -211,7 +233,7 @@ struct hello_reply {
   int protocol = protocol_version;
   std::string version;
   std::string node;
-  std::string caller; ///< as the node sees the client: "uid:0"
+  std::string caller; ///< as the node sees the client: "uid:0", "key:alice"
 };
 
 struct up_progress {
@@ -278,6 +300,8 @@ struct node_status_reply {
   std::uint64_t disk_gb_total = 0, disk_gb_reserved = 0;
   std::map<std::string, std::uint32_t> by_state; ///< sandboxes
   std::vector<pool_status> pools;
+  std::string listen;     ///< "tcp://10.0.0.1:7400"; empty: ipc:// alone
+  std::string public_key; ///< of the node there, Z85
 };
 
 struct audit_row {
@@ -359,6 +383,26 @@ struct token_revoke_reply {
   std::string token;
 };
 
+struct key_info {
+  std::string key; ///< public, Z85
+  std::string name;
+  role as = role::viewer;
+  std::int64_t created_ms = 0; ///< wall clock
+};
+
+struct key_reply {
+  key_info info;
+  bool created = true; ///< false: it was known, and is so from now on
+};
+
+struct key_list_reply {
+  std::vector<key_info> keys; ///< oldest first
+};
+
+struct key_revoke_reply {
+  std::vector<key_info> keys;
+};
+
 /// Ends a request. Error codes as messages/error.hpp.
 struct error_reply {
   failure why;
@@ -371,7 +415,7 @@ using request_body =
                  node_audit, node_shutdown, stream_data, stream_ack,
                  stream_credit, stream_eof, exec_signal, exec_resize, pause,
                  resume, ps, kill, events, dial, token_create, token_list,
-                 token_revoke>;
+                 token_revoke, key_authorize, key_revoke, key_list>;
 
 using reply_body =
     std::variant<hello_reply, up_progress, up_reply, list_reply, get_reply,
@@ -379,18 +423,26 @@ using reply_body =
                  node_status_reply, audit_reply, shutdown_reply, error_reply,
                  exec_exit, stream_data, stream_ack, stream_credit, stream_eof,
                  state_reply, ps_reply, kill_reply, events_reply, token_reply,
-                 token_list_reply, token_revoke_reply>;
+                 token_list_reply, token_revoke_reply, key_reply,
+                 key_list_reply, key_revoke_reply>;
 
 /// One message from a client, decoded and authenticated.
 struct request {
-  std::string route;  ///< where answers go: the transport's, opaque
-  std::string id;     ///< UUID text, made by the client
-  std::string caller; ///< "uid:1000"; set by the transport, never the client
+  std::string route; ///< where answers go: the transport's, opaque
+  std::string id;    ///< UUID text, made by the client
+  /// "uid:1000", "key:alice"; set by the transport, never the client.
+  std::string caller;
   bool admin = false; ///< may see and touch every owner's sandboxes
   std::chrono::milliseconds remaining{0}; ///< until its deadline; 0: none
   std::uint64_t digest = 0; ///< of the body, to tell repeats from conflicts
   request_body body;
+  bool viewer = false; ///< may see every owner's sandboxes and change none
 };
+
+/// The id of an answer that belongs to no request but to the connection: an
+/// error_reply, and nothing that is asked over it will be done.
+inline constexpr const char* connection_id =
+    "00000000-0000-0000-0000-000000000000";
 
 /// One message to a client.
 struct reply {

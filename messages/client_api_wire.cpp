@@ -133,6 +133,12 @@ std::optional<channel> read_channel(int value) {
   return static_cast<channel>(value);
 }
 
+std::optional<role> read_role(int value) {
+  if (value < 1 || value > 3)
+    return std::nullopt;
+  return static_cast<role>(value);
+}
+
 tl::unexpected<failure> too_long(const char* what, std::size_t is,
                                  std::size_t most) {
   return fail(ec::too_large, std::string{what} + " has " + std::to_string(is)

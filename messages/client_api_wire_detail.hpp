@@ -33,6 +33,7 @@ sandbox_spec read_spec(const v1::SandboxSpec& from);
 cause read_cause(const v1::Cause& from);
 sandbox_info read_info(const v1::SandboxInfo& from);
 std::optional<channel> read_channel(int value);
+std::optional<role> read_role(int value);
 tl::unexpected<failure> too_long(const char* what, std::size_t is,
                                  std::size_t most);
 result<request_body> read_request_body(v1::Envelope& from);

@@ -62,6 +62,26 @@ token_info read_token(const v1::TokenInfo& from) {
           from.expires_ms()};
 }
 
+void fill(v1::KeyInfo* to, const key_info& from) {
+  to->set_key(from.key);
+  to->set_name(from.name);
+  to->set_role(static_cast<v1::Role>(from.as));
+  to->set_created_ms(from.created_ms);
+}
+
+key_info read_key(const v1::KeyInfo& from) {
+  return {from.key(), from.name(),
+          read_role(from.role()).value_or(role::viewer), from.created_ms()};
+}
+
+template <class Keys>
+std::vector<key_info> read_keys(const Keys& from) {
+  std::vector<key_info> out;
+  for (const auto& each : from)
+    out.push_back(read_key(each));
+  return out;
+}
+
 void fill(v1::Envelope& to, const ps_reply& from) {
   auto* out = to.mutable_ps_reply();
   out->set_id(from.id);
@@ -102,6 +122,8 @@ void fill(v1::Envelope& to, const node_status_reply& from) {
     row->set_size(pool.size);
     row->set_ready(pool.ready);
   }
+  out->set_listen(from.listen);
+  out->set_public_key(from.public_key);
 }
 
 get_reply read_get_reply(const v1::GetReply& from) {
@@ -161,6 +183,8 @@ node_status_reply read_status(const v1::NodeStatusReply& from) {
     out.by_state[state] = count;
   for (const auto& pool : from.pools())
     out.pools.push_back({pool.template_(), pool.size(), pool.ready()});
+  out.listen = from.listen();
+  out.public_key = from.public_key();
   return out;
 }
 
@@ -239,6 +263,20 @@ void fill_reply(v1::Envelope& to, const reply_body& body) {
                  },
                  [&](const token_revoke_reply& b) {
                    to.mutable_token_revoke_reply()->set_token(b.token);
+                 },
+                 [&](const key_reply& b) {
+                   fill(to.mutable_key_reply()->mutable_info(), b.info);
+                   to.mutable_key_reply()->set_created(b.created);
+                 },
+                 [&](const key_list_reply& b) {
+                   to.mutable_key_list_reply();
+                   for (const auto& each : b.keys)
+                     fill(to.mutable_key_list_reply()->add_keys(), each);
+                 },
+                 [&](const key_revoke_reply& b) {
+                   to.mutable_key_revoke_reply();
+                   for (const auto& each : b.keys)
+                     fill(to.mutable_key_revoke_reply()->add_keys(), each);
                  },
                  [&](const kill_reply& b) {
                    to.mutable_kill_reply()->set_exec(b.exec);
@@ -350,6 +388,14 @@ result<reply_body> read_reply_body(v1::Envelope& from) {
   }
   case v1::Envelope::kTokenRevokeReply:
     return reply_body{token_revoke_reply{from.token_revoke_reply().token()}};
+  case v1::Envelope::kKeyReply:
+    return reply_body{key_reply{read_key(from.key_reply().info()),
+                                from.key_reply().created()}};
+  case v1::Envelope::kKeyListReply:
+    return reply_body{key_list_reply{read_keys(from.key_list_reply().keys())}};
+  case v1::Envelope::kKeyRevokeReply:
+    return reply_body{
+        key_revoke_reply{read_keys(from.key_revoke_reply().keys())}};
   case v1::Envelope::kEventsReply: {
     events_reply out;
     for (const auto& e : from.events_reply().events())

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "messages/client_api_wire_detail.hpp"
+#include "messages/curve_key.hpp"
 #include "messages/text.hpp"
 
 // Requests, to and from the wire. What a client sends is checked here.
@@ -179,6 +180,15 @@ void fill_request(v1::Envelope& to, const request_body& body) {
           [&](const token_revoke& b) {
             to.mutable_token_revoke()->set_token(b.token);
           },
+          [&](const key_authorize& b) {
+            auto* out = to.mutable_key_authorize();
+            out->set_key(b.key);
+            out->set_name(b.name);
+            out->set_role(static_cast<v1::Role>(b.as));
+            out->set_shared(b.shared);
+          },
+          [&](const key_revoke& b) { to.mutable_key_revoke()->set_key(b.key); },
+          [&](const key_list&) { to.mutable_key_list(); },
           [&](const node_shutdown& b) {
             to.mutable_node_shutdown()->set_destroy_all(b.destroy_all);
           },
@@ -315,6 +325,35 @@ result<request_body> read_request_body(v1::Envelope& from) {
                       + " is no id of a token",
                   "caged token list shows them");
     return request_body{token_revoke{from.token_revoke().token()}};
+  case v1::Envelope::kKeyAuthorize: {
+    const auto& k = from.key_authorize();
+    auto key = parse_public_key(k.key());
+    if (!key)
+      return tl::unexpected<failure>(key.error());
+    if (!is_valid_name(k.name()))
+      return fail(ec::bad_request,
+                  caged::quoted(k.name()) + " is no name of a key's bearer",
+                  "it takes 1 to " + std::to_string(limits::name_max)
+                      + " of a-z, 0-9 and -, not - first");
+    const auto as = read_role(k.role());
+    if (!as)
+      return fail(ec::bad_request, "the key's role is unknown",
+                  "the roles are admin, user and viewer");
+    return request_body{key_authorize{*key, k.name(), *as, k.shared()}};
+  }
+  case v1::Envelope::kKeyRevoke: {
+    const auto& k = from.key_revoke().key();
+    if (is_valid_name(k))
+      return request_body{key_revoke{k}};
+    auto key = parse_public_key(k);
+    if (!key)
+      return fail(ec::bad_request,
+                  caged::quoted(k) + " is neither a public key nor a name",
+                  "caged key list shows both");
+    return request_body{key_revoke{std::move(*key)}};
+  }
+  case v1::Envelope::kKeyList:
+    return request_body{key_list{}};
   case v1::Envelope::kNodeShutdown:
     return request_body{node_shutdown{from.node_shutdown().destroy_all()}};
   case v1::Envelope::kSignal:

@@ -38,6 +38,7 @@ inline constexpr auto request_deadline_default = 30s;
 inline constexpr auto reattach_grace = 30s; ///< a vanished client's execs live
 inline constexpr std::size_t client_outbox_max = 8 * 1024 * 1024; ///< bytes
 inline constexpr std::size_t clients_max = 1024;
+inline constexpr std::size_t keys_most = 10'000; ///< authorised ones
 inline constexpr std::size_t execs_per_sandbox = 64;
 /// Destroyed sandboxes that `list -a`, `why` and repeated requests know of.
 inline constexpr std::size_t history_most = 2000;

@@ -89,6 +89,8 @@ result<void> check_lifetime(const char* what, std::chrono::milliseconds value) {
                   + format_duration(limits::lifetime_max));
 }
 
+} // namespace
+
 result<void> check_labels(const std::map<std::string, std::string>& labels) {
   if (labels.size() > limits::labels_max)
     return fail(ec::bad_request, std::to_string(labels.size())
@@ -114,8 +116,6 @@ result<void> check_labels(const std::map<std::string, std::string>& labels) {
   }
   return {};
 }
-
-} // namespace
 
 std::string_view to_string(phase value) noexcept {
   auto index = static_cast<std::size_t>(value);

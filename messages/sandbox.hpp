@@ -62,6 +62,9 @@ struct sandbox_spec {
 /// that names the field, the value and the limit.
 result<void> validate(const sandbox_spec& spec);
 
+/// Labels of a sandbox or a node against limits.hpp. Error: bad_request.
+result<void> check_labels(const std::map<std::string, std::string>& labels);
+
 /// `[a-z0-9][a-z0-9-]{0,62}`
 bool is_valid_name(std::string_view name) noexcept;
 

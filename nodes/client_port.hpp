@@ -5,6 +5,7 @@
 #include <string>
 
 #include "actors/client_sink.hpp"
+#include "actors/metrics_sink.hpp"
 #include "messages/error.hpp"
 
 namespace caged {
@@ -15,11 +16,13 @@ struct client_port_options {
   std::string endpoint;
   /// Owns the socket when it exists on this host.
   std::string group = "caged";
+  std::shared_ptr<metrics_sink> metrics = {}; ///< may be empty
 };
 
-/// The socket of clients: a ZeroMQ ROUTER with a thread of its own, which alone
-/// touches it. Callers are "uid:N", from the credentials the kernel keeps of
-/// the peer (SO_PEERCRED, by way of ZeroMQ's Peer-Address).
+/// A socket of clients. The one that open() makes is for this host: a Unix
+/// socket whose callers are "uid:N", from the credentials the kernel keeps of
+/// the peer (SO_PEERCRED, by way of ZeroMQ's Peer-Address). nodes/tcp_port.hpp
+/// has the other one.
 class client_port : public client_sink {
 public:
   using on_request = std::function<void(api::request)>;

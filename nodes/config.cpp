@@ -20,6 +20,8 @@
 #include "messages/error.hpp"
 #include "messages/sandbox.hpp"
 #include "messages/text.hpp"
+#include "nodes/open_store.hpp"
+#include "nodes/tcp_port.hpp"
 
 namespace caged {
 
@@ -68,6 +70,34 @@ setting path_setting(const char* flag, const char* help, fs::path& to) {
           }};
 }
 
+setting labels_setting(const char* flag, const char* help,
+                       std::map<std::string, std::string>& to) {
+  return {
+      flag, help,
+      [&to] {
+        std::string all;
+        for (const auto& [key, value] : to)
+          all += (all.empty() ? "" : ",") + key + "=" + value;
+        return all;
+      },
+      [&to](const std::string& value) -> result<void> {
+        std::map<std::string, std::string> read;
+        std::istringstream items{value};
+        for (std::string item; std::getline(items, item, ',');) {
+          const auto at = item.find('=');
+          if (at == std::string::npos
+              || !read.emplace(item.substr(0, at), item.substr(at + 1)).second)
+            return fail(ec::bad_request,
+                        "KEY=VALUE, several with commas, each key once");
+        }
+        if (auto good = check_labels(read); !good)
+          return fail(ec::bad_request, "labels of which each is good, but "
+                                           + good.error().message);
+        to = std::move(read);
+        return {};
+      }};
+}
+
 constexpr unsigned pool_most = 1000;
 
 setting pool_setting(const char* flag, const char* help,
@@ -98,6 +128,19 @@ setting pool_setting(const char* flag, const char* help,
                                 + std::to_string(pool_most));
             }
             to = std::move(read);
+            return {};
+          }};
+}
+
+setting listen_setting(const char* flag, const char* help, std::string& to) {
+  return {flag, help, [&to] { return to; },
+          [&to](const std::string& value) -> result<void> {
+            if (!value.empty() && !is_listen_endpoint(value))
+              return fail(ec::bad_request,
+                          "tcp://ADDRESS:PORT with the number of an address of "
+                          "this host, IPv6 in brackets, or * for all, such as "
+                          "tcp://10.0.0.1:7400");
+            to = value;
             return {};
           }};
 }
@@ -155,6 +198,10 @@ std::vector<setting> settings_of(node_config& c) {
       text_setting("client-endpoint",
                    "where clients connect (default: ipc://RUN_DIR/node.sock)",
                    c.client_endpoint),
+      listen_setting("listen",
+                     "where clients elsewhere connect with their keys, "
+                     "tcp://ADDRESS:7400 (default: nowhere)",
+                     c.listen),
       text_setting("metrics-address", "Prometheus endpoint, ADDRESS:PORT",
                    c.metrics_address),
       text_setting("gateway-address",
@@ -170,6 +217,25 @@ std::vector<setting> settings_of(node_config& c) {
                    "web pages that may use the gateway, beside those of this "
                    "machine: ORIGIN,... (default: none)",
                    c.gateway_origins),
+      text_setting("store",
+                   "who exists and who owns what: sqlite, in the data "
+                   "directory, or etcd://HOST:2379,.../PREFIX for several "
+                   "nodes (etcds://: with TLS)",
+                   c.store),
+      path_setting("store-ca",
+                   "authority of etcd's certificate, PEM (default: the "
+                   "system's)",
+                   c.store_ca),
+      path_setting("store-cert",
+                   "certificate chain of this client of etcd, PEM (default: "
+                   "none)",
+                   c.store_cert),
+      path_setting("store-key", "its key, PEM, mode 0600 (default: none)",
+                   c.store_key),
+      text_setting("store-user", "user of etcd (default: none)", c.store_user),
+      path_setting("store-password-file",
+                   "that user's password, mode 0600 (default: none)",
+                   c.store_password_file),
       choice_setting("runtime",
                      "driver of the sandboxes: oci, or fake for tests",
                      c.runtime, {"oci", "fake"}),
@@ -180,6 +246,10 @@ std::vector<setting> settings_of(node_config& c) {
                    c.agent_dir),
       text_setting("node-name", "name on answers and series (default: the id)",
                    c.node_name),
+      labels_setting("labels",
+                     "what this node is, for those who ask for it: "
+                     "KEY=VALUE,... (default: none)",
+                     c.labels),
       number_setting("cpus", "cpus to promise (0: 4 for each core)", c.cpus,
                      100000u),
       number_setting("memory-mb",
@@ -364,6 +434,12 @@ parsed_config parse_node_config(int argc, const char* const* argv) {
       }
       sources[item.flag] = "--" + item.flag;
     }
+  }
+  // Not by its setting: what is refused there is repeated, and a URL may hold a
+  // password.
+  if (auto good = check_store(out.config); !good) {
+    complain(good.error());
+    return out;
   }
   fill_from_machine(out.config);
   if (check) {

@@ -17,14 +17,20 @@ struct node_config {
   std::filesystem::path data_dir = "/var/lib/caged";
   std::filesystem::path run_dir = "/run/caged";
   std::string client_endpoint; ///< empty: ipc://RUN_DIR/node.sock
+  std::string listen;          ///< "tcp://10.0.0.1:7400"; empty: ipc:// alone
   std::string metrics_address = "127.0.0.1:9464";
   std::string gateway_address = "127.0.0.1:7480";  ///< "off": none
   std::filesystem::path gateway_cert, gateway_key; ///< both or none
   std::string gateway_origins;                     ///< with commas between them
+  std::string store = "sqlite";                    ///< or the URL of an etcd
+  std::filesystem::path store_ca, store_cert, store_key;
+  std::string store_user;
+  std::filesystem::path store_password_file;
   std::string runtime = "oci";
   std::string crun = "crun";
   std::filesystem::path agent_dir; ///< empty: found beside the program
   std::string node_name;           ///< empty: the node's id
+  std::map<std::string, std::string> labels;
   /// What may be promised to sandboxes; 0: found out from the machine.
   unsigned cpus = 0;
   std::uint64_t memory_mb = 0;

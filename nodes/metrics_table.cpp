@@ -362,6 +362,11 @@ void metrics_table::orphans(std::size_t count) {
   now_.orphans = count;
 }
 
+void metrics_table::client_refused(std::string_view reason) {
+  std::lock_guard guard{mutex_};
+  ++now_.refused[std::string{reason}];
+}
+
 void metrics_table::gateway_connections(std::size_t count) {
   std::lock_guard guard{mutex_};
   now_.gateway_connections = count;
@@ -416,6 +421,10 @@ std::vector<MetricFamily> metrics_table::Collect() const {
              copy.messages);
   out.counts("caged_node_errors_total", "Errors answered, by code.", "code",
              copy.errors);
+  out.counts("caged_node_clients_refused_total",
+             "Connections and messages of clients that were refused, by "
+             "reason.",
+             "reason", copy.refused);
   out.one("caged_gateway_connections",
           "Connections to the MCP gateway now, sessions over WebSocket among "
           "them.",

@@ -46,6 +46,7 @@ public:
   void error(ec code) override;
   void refused_sample(const std::string& id) override;
   void orphans(std::size_t count) override;
+  void client_refused(std::string_view reason) override;
   void gateway_connections(std::size_t count) override;
   void gateway_request(unsigned status) override;
 
@@ -87,7 +88,8 @@ public:
     std::uint64_t gateway_connections = 0;
     std::map<std::string, std::uint64_t, std::less<>>
         gateway_requests; ///< by status
-    std::map<std::string, std::uint64_t, std::less<>> messages, errors;
+    std::map<std::string, std::uint64_t, std::less<>> messages, errors,
+        refused;                               ///< by verb, code, reason
     std::map<std::string, pool_numbers> pools; ///< by template
     histogram create, exec;
     numbers();

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <fstream>
+#include <future>
 #include <mutex>
 #include <sstream>
 
@@ -25,11 +26,15 @@
 #include "nodes/file_exec_logs.hpp"
 #include "nodes/gateway/gateway.hpp"
 #include "nodes/logging.hpp"
+#include "nodes/membership.hpp"
+#include "nodes/node_key.hpp"
 #include "nodes/oci/oci_driver.hpp"
+#include "nodes/open_store.hpp"
 #include "nodes/prometheus_exposer.hpp"
 #include "nodes/sha256.hpp"
 #include "nodes/sqlite_journal.hpp"
-#include "nodes/sqlite_store.hpp"
+#include "nodes/store_follower.hpp"
+#include "nodes/tcp_port.hpp"
 
 namespace caged {
 
@@ -61,33 +66,38 @@ constexpr std::size_t actor_threads = 2;
 class late_sink : public client_sink {
 public:
   void attach(client_sink* to) { to_.store(to); }
+  /// Its clients' routes begin with tcp_port::route_prefix.
+  void attach_tcp(client_sink* to) { tcp_.store(to); }
   /// Its clients' routes begin with gateway::route_prefix. Before the actors.
   void attach_gateway(gateway* to) { gateway_.store(to); }
   void send(api::reply message) override {
-    if (is_gateways(message.route)) {
+    if (begins(message.route, gateway::route_prefix)) {
       if (auto* web = gateway_.load())
         web->send(std::move(message));
-    } else if (auto* to = to_.load()) {
+    } else if (auto* to = port_of(message.route)) {
       to->send(std::move(message));
     }
   }
   /// The gateway says itself when one of its clients is gone.
   void watch(const std::string& route) override {
-    if (auto* to = to_.load(); to && !is_gateways(route))
+    if (auto* to = port_of(route); to && !begins(route, gateway::route_prefix))
       to->watch(route);
   }
   void unwatch(const std::string& route) override {
-    if (auto* to = to_.load(); to && !is_gateways(route))
+    if (auto* to = port_of(route); to && !begins(route, gateway::route_prefix))
       to->unwatch(route);
   }
 
 private:
-  static bool is_gateways(const std::string& route) {
-    return route.compare(0, gateway::route_prefix.size(), gateway::route_prefix)
-           == 0;
+  static bool begins(const std::string& route, std::string_view prefix) {
+    return route.compare(0, prefix.size(), prefix) == 0;
+  }
+  client_sink* port_of(const std::string& route) const {
+    return begins(route, tcp_port::route_prefix) ? tcp_.load() : to_.load();
   }
 
   std::atomic<client_sink*> to_{nullptr};
+  std::atomic<client_sink*> tcp_{nullptr};
   std::atomic<gateway*> gateway_{nullptr};
 };
 
@@ -145,7 +155,8 @@ result<std::unique_ptr<runtime>> make_driver(const node_config& config,
   return make_oci_driver(std::move(options));
 }
 
-result<node_memory> remember(journal& from, store& placements) {
+result<node_memory> remember(journal& from, store& placements,
+                             const std::string& node_id) {
   node_memory out;
   auto oldest =
       wall_clock_ms() - std::chrono::milliseconds(history_kept).count();
@@ -154,18 +165,20 @@ result<node_memory> remember(journal& from, store& placements) {
   auto live = from.sandboxes();
   auto gone = from.destroyed();
   auto execs = from.execs();
-  auto placed = placements.list("placements/");
-  auto names = placements.list("names/");
+  auto stored = read_placements(placements, node_id);
   if (!live)
     return tl::unexpected<failure>(live.error());
   if (!gone)
     return tl::unexpected<failure>(gone.error());
   if (!execs)
     return tl::unexpected<failure>(execs.error());
-  if (!placed)
-    return tl::unexpected<failure>(placed.error());
-  if (!names)
-    return tl::unexpected<failure>(names.error());
+  if (stored)
+    out.stored = std::move(*stored);
+  else if (stored.error().code != ec::unavailable)
+    return tl::unexpected<failure>(stored.error());
+  else
+    log_event("the store is away: what is in the journal goes on",
+              {{"error", stored.error().message}});
   for (const auto* group : {&*live, &*gone})
     for (const auto& sandbox : *group) {
       auto causes = from.causes(sandbox.id);
@@ -175,8 +188,6 @@ result<node_memory> remember(journal& from, store& placements) {
   out.sandboxes = std::move(*live);
   out.destroyed = std::move(*gone);
   out.execs = std::move(*execs);
-  out.placements = std::move(*placed);
-  out.names = std::move(*names);
   return out;
 }
 
@@ -191,9 +202,12 @@ public:
 
   result<void> begin(const node_config& config,
                      std::function<void()> request_stop);
+  result<void> open_trust(const node_config& config, node_context& context);
   void stop() override;
 
 private:
+  void join_fleet(const node_config& config);
+
   std::unique_ptr<data_directory> directory_;
   std::shared_ptr<runtime> driver_;
   std::shared_ptr<prometheus_exposer> exposer_;
@@ -203,11 +217,52 @@ private:
   std::unique_ptr<caf::actor_system> system_;
   std::shared_ptr<const node_context> context_;
   std::unique_ptr<client_port> port_;
+  std::unique_ptr<tcp_port> tcp_;
+  std::unique_ptr<store_follower> keys_;
   std::unique_ptr<gateway> gateway_;
+  std::unique_ptr<membership> member_;
+  std::atomic<const membership*> member_view_{nullptr}; ///< for actors
+  std::vector<std::unique_ptr<store_follower>> followers_;
   supervisor_actor supervisor_;
   entrypoint_actor entrypoint_;
   bool stopped_ = false;
 };
+
+/// The keys that are let in over tcp, and the socket for them.
+result<void> running_node::open_trust(const node_config& config,
+                                      node_context& context) {
+  context.keys = std::make_shared<key_table>();
+  if (!config.listen.empty()) {
+    auto own = open_node_key(config.data_dir);
+    if (!own)
+      return tl::unexpected<failure>(own.error());
+    auto opened = tcp_port::open({config.listen, *own}, context.keys, exposer_);
+    if (!opened)
+      return tl::unexpected<failure>(opened.error());
+    tcp_ = std::move(*opened);
+    context.listen = tcp_->address();
+    context.public_key = own->public_key;
+  }
+  context.keys->on_change([to = tcp_.get()] {
+    if (to)
+      to->keys_changed();
+  });
+  auto loaded = std::make_shared<std::promise<void>>();
+  keys_ = std::make_unique<store_follower>(
+      context.store, "keys/",
+      [keys = context.keys](const record& what, bool erased) {
+        if (!keys->apply(what, erased))
+          log_event("an unreadable key lets nobody in", {{"record", what.key}});
+      },
+      [keys = context.keys, loaded] {
+        keys->loaded();
+        loaded->set_value();
+      });
+  // A store that is away is waited for by those who come, not by the start.
+  constexpr auto patience = std::chrono::seconds(1);
+  loaded->get_future().wait_for(patience);
+  return {};
+}
 
 result<void> running_node::begin(const node_config& config,
                                  std::function<void()> request_stop) {
@@ -244,10 +299,17 @@ result<void> running_node::begin(const node_config& config,
     return able;
   context->driver = driver_;
 
-  auto store = open_sqlite_store(config.data_dir / "store.db");
+  auto store = open_store(config);
   if (!store)
     return tl::unexpected<failure>(store.error());
   context->store = std::move(*store);
+  if (context->store->kind() == "etcd") {
+    context->fleet = std::make_shared<caged::directory>();
+    context->store_away = [this]() -> std::optional<failure> {
+      const auto* member = member_view_.load();
+      return member != nullptr ? member->away() : std::nullopt;
+    };
+  }
   auto journal = open_journal(config.data_dir / "journal.db");
   if (!journal)
     return tl::unexpected<failure>(journal.error());
@@ -256,9 +318,9 @@ result<void> running_node::begin(const node_config& config,
 
   context->tokens = std::make_shared<token_table>(sha256);
   auto unreadable = context->tokens->load(*context->store);
-  if (!unreadable)
+  if (!unreadable && unreadable.error().code != ec::unavailable)
     return tl::unexpected<failure>(unreadable.error());
-  if (*unreadable > 0)
+  if (unreadable && *unreadable > 0)
     log_event("unreadable tokens are left out",
               {{"count", std::to_string(*unreadable)}});
 
@@ -269,6 +331,8 @@ result<void> running_node::begin(const node_config& config,
     return tl::unexpected<failure>(exposer.error());
   exposer_ = std::move(*exposer);
   context->metrics = exposer_;
+  if (auto done = open_trust(config, *context); !done)
+    return done;
   if (config.gateway_address != "off") {
     gateway_options web;
     web.address = config.gateway_address;
@@ -289,7 +353,7 @@ result<void> running_node::begin(const node_config& config,
   context->agents = agents_;
   context->clients = sink_;
 
-  auto memory = remember(*context->journal, *context->store);
+  auto memory = remember(*context->journal, *context->store, context->node_id);
   if (!memory)
     return tl::unexpected<failure>(memory.error());
 
@@ -309,6 +373,9 @@ result<void> running_node::begin(const node_config& config,
     workers.push_back(system_->spawn<caf::detached>(worker));
   context->driver_workers = system_->spawn(worker_pool, std::move(workers));
   context->records = system_->spawn<caf::detached>(worker);
+  context->store_calls = context->store->kind() == "sqlite"
+                             ? context->records
+                             : system_->spawn<caf::detached>(worker);
   context_ = context;
 
   supervisor_ = system_->spawn(supervisor, context_, std::move(*memory));
@@ -329,23 +396,79 @@ result<void> running_node::begin(const node_config& config,
   };
   client_port_options options;
   options.endpoint = config.client_endpoint;
+  options.metrics = exposer_;
   auto port = client_port::open(options, on_request, on_gone);
   if (!port)
     return tl::unexpected<failure>(port.error());
   port_ = std::move(*port);
   sink_->attach(port_.get());
+  if (tcp_) {
+    sink_->attach_tcp(tcp_.get());
+    tcp_->start(on_request, on_gone);
+  }
   if (gateway_)
     gateway_->start(on_request, on_gone);
+  if (context_->store_away)
+    join_fleet(config);
   // Re-adoption comes last, when there is nothing left that could refuse to
   // start.
   caf::anon_send(supervisor_, atom::start::value);
 
+  if (tcp_)
+    std::ofstream{config.run_dir / "listen-address", std::ios::trunc}
+        << tcp_->address() << '\n';
   std::ofstream{config.run_dir / "metrics-address", std::ios::trunc}
       << exposer_->listen_address() << '\n';
   if (gateway_)
     std::ofstream{config.run_dir / "gateway-address", std::ios::trunc}
         << gateway_->listen_address() << '\n';
   return {};
+}
+
+/// What other nodes do to the store, and that this one is there.
+void running_node::join_fleet(const node_config& config) {
+  followers_.push_back(std::make_unique<store_follower>(
+      context_->store, "tokens/",
+      [tokens = context_->tokens, revoked = context_->token_revoked,
+       to = supervisor_](const record& what, bool erased) {
+        const auto id = tokens->apply(what, erased);
+        if (!id)
+          return;
+        if (revoked)
+          revoked(*id);
+        caf::anon_send(to, atom::revoke::value, *id);
+      }));
+  context_->fleet->on_liveness([](const std::string& id, bool live) {
+    log_event(live ? "a node is there" : "a node is silent", {{"node", id}});
+  });
+  for (const char* prefix : {"nodes/", "placements/"})
+    followers_.push_back(std::make_unique<store_follower>(
+        context_->store, prefix,
+        [fleet = context_->fleet](const record& what, bool erased) {
+          fleet->apply(what, erased);
+        }));
+  node_record self;
+  self.id = context_->node_id;
+  self.name = context_->node;
+  self.version = context_->version;
+  const auto abilities = driver_->capabilities();
+  self.runtime = abilities.name;
+  for (const auto mode : abilities.networks)
+    self.networks.emplace_back(to_string(mode));
+  self.address = context_->listen;
+  self.public_key = context_->public_key;
+  self.labels = config.labels;
+  self.total = context_->total;
+  member_ = std::make_unique<membership>(
+      context_->store, std::move(self), membership::options{},
+      [](const std::optional<failure>& away) {
+        if (away)
+          log_event("the store is away: sandboxes go on, none can be made",
+                    {{"error", away->message}});
+        else
+          log_event("the store answers", {});
+      });
+  member_view_ = member_.get();
 }
 
 void running_node::stop() {
@@ -355,6 +478,8 @@ void running_node::stop() {
   // Nobody new first, then the actors, then what they stand on.
   if (gateway_)
     gateway_->stop();
+  if (tcp_)
+    tcp_->stop();
   if (port_)
     port_->stop();
   if (system_) {
@@ -365,6 +490,7 @@ void running_node::stop() {
     if (context_) {
       caf::anon_send(context_->driver_workers, atom::stop::value);
       caf::anon_send(context_->records, atom::stop::value);
+      caf::anon_send(context_->store_calls, atom::stop::value);
     }
     if (driver_) {
       driver_->on_exit(nullptr);
@@ -372,13 +498,19 @@ void running_node::stop() {
     }
     system_->await_all_actors_done();
   }
+  followers_.clear();
+  keys_.reset();
+  member_view_ = nullptr;
+  member_.reset();
   sink_->attach(nullptr);
+  sink_->attach_tcp(nullptr);
   sink_->attach_gateway(nullptr);
   gateway_.reset();
   port_.reset();
   context_.reset();
   agents_.reset();
   system_.reset();
+  tcp_.reset(); // last: the table of keys calls it
 }
 
 } // namespace

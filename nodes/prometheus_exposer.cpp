@@ -153,6 +153,9 @@ public:
     table_->refused_sample(id);
   }
   void orphans(std::size_t count) override { table_->orphans(count); }
+  void client_refused(std::string_view reason) override {
+    table_->client_refused(reason);
+  }
   void gateway_connections(std::size_t count) override {
     table_->gateway_connections(count);
   }

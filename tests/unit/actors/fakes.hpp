@@ -15,6 +15,7 @@
 #include <caf/send.hpp>
 
 #include "actors/entrypoint.hpp"
+#include "actors/fleet_records.hpp"
 #include "messages/text.hpp"
 
 /// A whole node without kernel, disk or sockets, in simulated time.
@@ -131,12 +132,18 @@ public:
   std::map<std::string, record> records;
   std::int64_t revision = 0;
   bool broken = false;
+  bool away = false;      ///< every call gives unavailable
+  int lose_answers = 0;   ///< so many commits are done and give unavailable
+  bool then_away = false; ///< with the answer, the store is gone
+  std::string type = "memory";
 
   result<std::int64_t>
   commit(const std::vector<compare>& compares,
          const std::vector<operation>& operations) override {
     if (broken)
       return fail(ec::io, "the store is broken");
+    if (away)
+      return is_away();
     for (const auto& c : compares) {
       auto it = records.find(c.key);
       if ((it == records.end() ? 0 : it->second.revision) != c.revision)
@@ -148,13 +155,25 @@ public:
         records[o.key] = {o.key, o.value, revision};
       else
         records.erase(o.key);
+    if (lose_answers > 0) {
+      --lose_answers;
+      away = away || then_away;
+      return is_away();
+    }
     return revision;
   }
+  static tl::unexpected<failure> is_away() {
+    return fail(ec::unavailable, "the store is away", "try again");
+  }
   result<std::optional<record>> get(const std::string& key) override {
+    if (away)
+      return is_away();
     auto it = records.find(key);
     return it == records.end() ? std::nullopt : std::optional{it->second};
   }
   result<std::vector<record>> list(const std::string& prefix) override {
+    if (away)
+      return is_away();
     std::vector<record> out;
     for (const auto& [key, value] : records)
       if (key.rfind(prefix, 0) == 0)
@@ -165,7 +184,14 @@ public:
                                       watch_handler) override {
     return fail(ec::unsupported, "no watches");
   }
-  std::string kind() const override { return "memory"; }
+  result<store_lease> grant(std::chrono::seconds) override {
+    return fail(ec::unsupported, "no leases");
+  }
+  result<void> keep_alive(std::int64_t) override {
+    return fail(ec::not_found, "no leases");
+  }
+  result<void> revoke(std::int64_t) override { return {}; }
+  std::string kind() const override { return type; }
 };
 
 class memory_journal : public journal {
@@ -422,6 +448,10 @@ public:
   void error(ec) override {}
   void refused_sample(const std::string&) override { ++refused; }
   void orphans(std::size_t n) override { orphan_count = n; }
+  void client_refused(std::string_view reason) override {
+    ++refusals[std::string{reason}];
+  }
+  std::map<std::string, int> refusals;
   void gateway_connections(std::size_t) override {}
   void gateway_request(unsigned) override {}
 };
@@ -484,6 +514,7 @@ public:
     scheduler =
         &dynamic_cast<caf::scheduler::test_coordinator&>(system->scheduler());
     context->node = "n1";
+    context->node_id = "node-1";
     context->version = "test";
     context->total = {16, 16384, 200};
     context->driver = driver;
@@ -497,6 +528,7 @@ public:
         std::make_shared<token_table>([](std::string_view secret) {
           return "digest " + std::string{secret};
         });
+    context->keys = std::make_shared<key_table>();
     context->boot_id = "this-boot";
     context->boot_ms = [this] {
       return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -513,13 +545,14 @@ public:
     auto fresh = std::make_shared<node_context>(*context);
     fresh->driver_workers = system->spawn(worker);
     fresh->records = system->spawn(worker);
+    fresh->store_calls = system->spawn(worker);
     context = fresh;
     node_memory memory;
     memory.sandboxes = journal->sandboxes().value();
     memory.destroyed = journal->destroyed().value();
     memory.execs = journal->execs().value();
-    memory.placements = store->list("placements/").value();
-    memory.names = store->list("names/").value();
+    if (auto stored = read_placements(*store, context->node_id))
+      memory.stored = std::move(*stored);
     supervisor_handle =
         system->spawn(supervisor, context_ptr{context}, std::move(memory));
     entry = system->spawn(entrypoint, context_ptr{context}, supervisor_handle);
@@ -534,11 +567,13 @@ public:
     run();
     caf::anon_send(context->driver_workers, atom::stop::value);
     caf::anon_send(context->records, atom::stop::value);
+    caf::anon_send(context->store_calls, atom::stop::value);
     run();
     supervisor_handle = supervisor_actor{};
     entry = entrypoint_actor{};
     context->driver_workers = worker_actor{};
     context->records = worker_actor{};
+    context->store_calls = worker_actor{};
   }
   void run() { scheduler->run(); }
   template <class Duration>
@@ -578,6 +613,21 @@ public:
     return got.empty() ? std::string{} : got.back().sandbox.id;
   }
   phase state_of(const std::string& id) { return journal->records[id].state; }
+  /// Placements and names in the store.
+  std::size_t placed() {
+    std::size_t out = 0;
+    for (const auto& [key, _] : store->records)
+      out +=
+          key.starts_with("placements/") || key.starts_with("names/") ? 1 : 0;
+    return out;
+  }
+  capacity booked() {
+    const auto at = store->records.find(node_key(context->node_id, "reserved"));
+    if (at == store->records.end())
+      return {};
+    const auto read = decode_reserved(at->second.value);
+    return read ? read->used : capacity{};
+  }
 };
 
 } // namespace caged::fakes

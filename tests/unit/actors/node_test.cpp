@@ -20,44 +20,6 @@ TEST_CASE("up makes a running sandbox and says so") {
   CHECK(n.metrics->states[id] == phase::running);
 }
 
-namespace {
-
-/// What was known of a sandbox when its destroy was answered.
-class at_destroy : public client_sink {
-public:
-  at_destroy(client_sink& to, const fakes::counting_metrics& metrics)
-      : to_{to}, metrics_{metrics} {}
-  void send(api::reply message) override {
-    if (std::holds_alternative<api::destroy_reply>(message.body)) {
-      ++answers;
-      series += metrics_.known.size();
-    }
-    to_.send(std::move(message));
-  }
-  void watch(const std::string& route) override { to_.watch(route); }
-  void unwatch(const std::string& route) override { to_.unwatch(route); }
-
-  std::size_t answers = 0, series = 0;
-
-private:
-  client_sink& to_;
-  const fakes::counting_metrics& metrics_;
-};
-
-} // namespace
-
-TEST_CASE("a sandbox's series are gone when its destroy is answered") {
-  node n;
-  auto seen = std::make_shared<at_destroy>(*n.clients, *n.metrics);
-  n.context->clients = seen;
-  n.boot();
-  auto id = n.make_sandbox();
-  REQUIRE(n.metrics->known.count(id) == 1);
-  n.ask(api::destroy{id});
-  CHECK(seen->answers == 1);
-  CHECK(seen->series == 0);
-}
-
 TEST_CASE("destroy frees everything and is idempotent") {
   node n;
   n.boot();
@@ -67,7 +29,7 @@ TEST_CASE("destroy frees everything and is idempotent") {
   CHECK(n.answers<api::destroy_reply>(first)[0].was_there);
   CHECK(n.driver->running.empty());
   CHECK(n.driver->disks.empty());
-  CHECK(n.store->records.empty());
+  CHECK(n.placed() == 0);
   CHECK(n.journal->leased[id].empty());
   CHECK(n.metrics->known.empty());
   CHECK(n.metrics->cpus_reserved == 0);
@@ -168,7 +130,7 @@ TEST_CASE("a start that fails leaves nothing but its history") {
   auto all = n.answers<api::error_reply>(request);
   REQUIRE(all.size() == 1);
   auto id = all[0].sandbox;
-  CHECK(n.store->records.empty());
+  CHECK(n.placed() == 0);
   CHECK(n.journal->leased[id].empty());
   CHECK(n.state_of(id) == phase::destroyed);
   CHECK(n.metrics->cpus_reserved == 0);
@@ -180,7 +142,7 @@ TEST_CASE("a full disk under the journal refuses up and keeps nothing") {
   n.journal->broken = true;
   auto request = n.ask(api::up{});
   CHECK(n.error_of(request).code == ec::io);
-  CHECK(n.store->records.empty());
+  CHECK(n.placed() == 0);
   CHECK(n.driver->running.empty());
   n.journal->broken = false;
   CHECK_FALSE(n.make_sandbox().empty());

@@ -1,5 +1,6 @@
 #include <catch2/catch.hpp>
 
+#include "actors/fleet_records.hpp"
 #include "fakes.hpp"
 
 using namespace caged;

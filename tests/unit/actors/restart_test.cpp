@@ -157,7 +157,7 @@ TEST_CASE("a local sandbox without a placement is destroyed") {
                                                   "n1", 1};
   n.boot();
   CHECK(n.state_of(id) == phase::destroyed);
-  CHECK(n.store->records.empty());
+  CHECK(n.placed() == 0);
 }
 
 TEST_CASE("a name whose sandbox was never written down is free again") {
@@ -203,5 +203,5 @@ TEST_CASE("the journal forgets a sandbox last, after the store and its logs") {
   n.boot();
   CHECK(n.state_of(id) == phase::destroyed);
   CHECK(n.journal->leased[id].empty());
-  CHECK(n.store->records.empty());
+  CHECK(n.placed() == 0);
 }

@@ -111,6 +111,26 @@ TEST_CASE("every request survives its way over the wire") {
   CHECK(token.ttl == std::chrono::hours(8));
   round_trip(api::token_list{});
   round_trip(api::token_revoke{"tok-abc12345"});
+  const auto key = std::get<api::key_authorize>(
+      round_trip(api::key_authorize{std::string(40, '1'), "alice",
+                                    api::role::admin, true})
+          .body);
+  CHECK(key.as == api::role::admin);
+  CHECK(key.shared);
+  round_trip(api::key_revoke{std::string(40, '1')});
+  round_trip(api::key_revoke{"alice"});
+  round_trip(api::key_list{});
+}
+
+TEST_CASE("a key that cannot be one is refused on the wire") {
+  CHECK(refusal(encoded(api::key_authorize{"short", "a"})) == ec::bad_request);
+  CHECK(refusal(encoded(api::key_authorize{std::string(40, '1'), "A B"}))
+        == ec::bad_request);
+  CHECK(refusal(encoded(api::key_authorize{std::string(40, '1'), "a",
+                                           static_cast<api::role>(9)}))
+        == ec::bad_request);
+  CHECK(refusal(encoded(api::key_revoke{})) == ec::bad_request);
+  CHECK(refusal(encoded(api::key_revoke{"No Name"})) == ec::bad_request);
 }
 
 TEST_CASE("a token and a dial that cannot be are refused on the wire") {

@@ -152,6 +152,8 @@ TEST_CASE("a value that is not accepted is named with where it stands") {
         wrong{"pool: minimal=2,minimal=3", "once"},
         wrong{"pool: minimal=1001", "1000"},
         wrong{"pool-load: 101", "0 to 100"},
+        wrong{"listen: 10.0.0.1:7400", "tcp://ADDRESS:PORT"},
+        wrong{"listen: tcp://node1:7400", "number of an address"},
         wrong{"data-dir: relative", "absolute"},
         wrong{"cpus: [1]", "one value"}, wrong{"- cpus", "map"},
         wrong{"data-dir: [unclosed", "YAML"}}) {

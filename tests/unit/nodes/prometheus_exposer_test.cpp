@@ -134,6 +134,7 @@ TEST_CASE("the node's numbers are in base units") {
   exposer->message("up");
   exposer->error(ec::not_found);
   exposer->orphans(1);
+  exposer->client_refused("unknown_key");
   exposer->gateway_connections(2);
   exposer->gateway_request(401);
   exposer->gateway_request(401);
@@ -149,6 +150,8 @@ TEST_CASE("the node's numbers are in base units") {
         "caged_node_exec_seconds_bucket{node=\"n1\",le=\"0.002\"} 1",
         "caged_node_messages_total{type=\"up\",node=\"n1\"} 2",
         "caged_node_errors_total{code=\"not_found\",node=\"n1\"} 1",
+        "caged_node_clients_refused_total{reason=\"unknown_key\",node=\"n1\"}"
+        " 1",
         "caged_node_orphans{node=\"n1\"} 1",
         "caged_gateway_connections{node=\"n1\"} 2",
         "caged_gateway_requests_total{status=\"401\",node=\"n1\"} 2",

@@ -27,6 +27,59 @@ TEST_CASE("the SQLite store keeps the contract of stores") {
   test::store_contract([&] { return open_sqlite_store(dir.path / "s.db"); });
 }
 
+TEST_CASE("the SQLite store keeps the contract of leases") {
+  scratch dir;
+  test::lease_contract([&] { return open_sqlite_store(dir.path / "s.db"); });
+}
+
+TEST_CASE("leases of the SQLite store end with the process") {
+  scratch dir;
+  auto one = open_sqlite_store(dir.path / "s.db");
+  REQUIRE(one);
+  const auto mine = (*one)->grant(std::chrono::seconds{600});
+  REQUIRE(mine);
+  auto leased = test::put("a", "x");
+  leased.lease = mine->id;
+  REQUIRE((*one)->commit({}, {leased, test::put("b", "x")}));
+  one->reset();
+  one = open_sqlite_store(dir.path / "s.db");
+  REQUIRE(one);
+  CHECK_FALSE((*one)->get("a")->has_value());
+  CHECK((*one)->get("b")->has_value());
+  CHECK((*one)->keep_alive(mine->id).error().code == ec::not_found);
+}
+
+TEST_CASE("a SQLite store from before there were leases is read") {
+  scratch dir;
+  {
+    sqlite_database old{dir.path / "s.db", sqlite_database::durability::full};
+    old.run("CREATE TABLE records (key TEXT PRIMARY KEY, value BLOB NOT NULL, "
+            "revision INTEGER NOT NULL) WITHOUT ROWID;"
+            "CREATE TABLE counter (revision INTEGER NOT NULL);"
+            "INSERT INTO counter VALUES (7);"
+            "INSERT INTO records VALUES ('a', 'x', 7); PRAGMA user_version=1");
+  }
+  auto store = open_sqlite_store(dir.path / "s.db");
+  REQUIRE(store);
+  CHECK((*(*store)->get("a"))->revision == 7);
+  CHECK((*store)->commit({{"a", 7}}, {test::put("a", "y")}) == 8);
+}
+
+TEST_CASE("what is too many for one commit is erased in several") {
+  scratch dir;
+  auto store = open_sqlite_store(dir.path / "s.db");
+  REQUIRE(store);
+  std::vector<std::string> keys;
+  for (int i = 0; i < 300; ++i) {
+    keys.push_back("k" + std::to_string(i));
+    REQUIRE((*store)->commit({}, {test::put(keys.back(), "v")}));
+  }
+  auto before = (*store)->commit({}, {test::put("a", "x")});
+  REQUIRE(erase_all(**store, keys));
+  CHECK((*store)->list("k")->empty());
+  CHECK((*store)->commit({}, {}).value() == *before + 4); // 127, 127, 46, this
+}
+
 TEST_CASE("the store's file is its owner's alone") {
   scratch dir;
   auto store = open_sqlite_store(dir.path / "s.db");

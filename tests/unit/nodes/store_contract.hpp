@@ -30,10 +30,11 @@ public:
       changed_.notify_all();
     };
   }
-  std::vector<std::string> wait(std::size_t count) {
+  std::vector<std::string>
+  wait(std::size_t count,
+       std::chrono::milliseconds most = std::chrono::seconds(20)) {
     std::unique_lock guard{mutex_};
-    changed_.wait_for(guard, std::chrono::seconds(5),
-                      [&] { return seen_.size() >= count; });
+    changed_.wait_for(guard, most, [&] { return seen_.size() >= count; });
     return seen_;
   }
 
@@ -105,12 +106,15 @@ void store_contract(Open open) {
   CHECK(got[0] == "+w/1=a");
   CHECK(got[1] == "+w/2=b");
   CHECK(got[2] == "-w/1=");
+  // What is not there cannot be erased: that is no change.
+  REQUIRE(one->commit({}, {erase("w/1"), put("w/5", "e")}));
+  CHECK(seen.wait(4).back() == "+w/5=e");
   token->reset();
   watched later;
   auto other = one->watch("w/", later.handler());
   REQUIRE(one->commit({}, {put("w/4", "d")}));
   CHECK(later.wait(1).size() == 1);
-  CHECK(seen.wait(0).size() == 3);
+  CHECK(seen.wait(0).size() == 4);
 
   // A handler may use the store and end its own watch.
   std::shared_ptr<void> own;
@@ -151,6 +155,70 @@ void store_contract(Open open) {
   auto after = one->commit({}, {put("z", "")});
   REQUIRE(after);
   CHECK(*after > *again);
+}
+
+/// Of leases; apart from the other, since it takes seconds.
+template <class Open>
+void lease_contract(Open open) {
+  using namespace std::chrono_literals;
+  auto opened = open();
+  REQUIRE(opened);
+  auto one = std::move(*opened);
+  REQUIRE_FALSE(one->grant(0s));
+  CHECK(one->grant(0s).error().code == ec::bad_request);
+  CHECK(one->keep_alive(12345).error().code == ec::not_found);
+  CHECK(one->revoke(12345));
+
+  const auto mine = one->grant(2s);
+  REQUIRE(mine);
+  CHECK(mine->id != 0);
+  CHECK(mine->ttl >= 2s);
+  watched seen;
+  auto token = one->watch("l/", seen.handler());
+  REQUIRE(token);
+  auto under = [](std::string key, std::int64_t lease) {
+    auto out = put(std::move(key), "x");
+    out.lease = lease;
+    return out;
+  };
+  REQUIRE(one->commit({}, {under("l/1", mine->id), under("l/2", mine->id),
+                           under("l/free", mine->id), put("l/other", "x")}));
+  REQUIRE(one->commit({}, {put("l/free", "y")}));
+  REQUIRE(seen.wait(5).size() == 5);
+
+  // As long as it is kept alive nothing is erased, for longer than its time.
+  const auto past = std::chrono::steady_clock::now() + mine->ttl + 1s;
+  while (std::chrono::steady_clock::now() < past) {
+    REQUIRE(one->keep_alive(mine->id));
+    REQUIRE(seen.wait(6, 200ms).size() == 5);
+  }
+  CHECK((*one->get("l/1"))->value == "x");
+
+  // Then its keys are, and only they, with events.
+  auto got = seen.wait(7);
+  REQUIRE(got.size() == 7);
+  CHECK(got[5] == "-l/1=");
+  CHECK(got[6] == "-l/2=");
+  CHECK_FALSE(one->get("l/1")->has_value());
+  CHECK((*one->get("l/free"))->value == "y");
+  CHECK(one->keep_alive(mine->id).error().code == ec::not_found);
+
+  // Nothing can be put under what has ended; nothing of that commit is done.
+  auto late = one->commit({}, {put("l/late", "x"), under("l/1", mine->id)});
+  REQUIRE_FALSE(late);
+  CHECK(late.error().code == ec::not_found);
+  CHECK_FALSE(one->get("l/late")->has_value());
+
+  // Revoking ends it at once.
+  const auto other = one->grant(600s);
+  REQUIRE(other);
+  CHECK(other->id != mine->id);
+  REQUIRE(one->commit({{"l/1", 0}}, {under("l/1", other->id)}));
+  REQUIRE(one->revoke(other->id));
+  CHECK_FALSE(one->get("l/1")->has_value());
+  CHECK(seen.wait(9).back() == "-l/1=");
+  CHECK(one->revoke(other->id));
+  CHECK(one->keep_alive(other->id).error().code == ec::not_found);
 }
 
 } // namespace caged::test

@@ -1,0 +1,163 @@
+#include "actors/directory.hpp"
+
+#include <algorithm>
+#include <tuple>
+
+#include "messages/sandbox.hpp"
+#include "messages/text.hpp"
+
+namespace caged {
+
+namespace {
+
+constexpr std::string_view nodes_prefix = "nodes/";
+constexpr std::string_view placements_prefix = "placements/";
+
+} // namespace
+
+void directory::on_liveness(liveness tell) {
+  const std::lock_guard guard{mutex_};
+  tell_ = std::move(tell);
+}
+
+void directory::apply(const record& what, bool erased) {
+  const std::string_view key = what.key;
+  if (key.starts_with(nodes_prefix))
+    return apply_node(key.substr(nodes_prefix.size()), what, erased);
+  if (!key.starts_with(placements_prefix))
+    return;
+  const std::string id{key.substr(placements_prefix.size())};
+  auto read = decode_placement(id, erased ? std::string_view{} : what.value);
+  const std::lock_guard guard{mutex_};
+  if (erased || read)
+    bad_.erase(what.key);
+  else
+    bad_[what.key] = true;
+  if (read)
+    placements_[id] = std::move(*read);
+  else
+    placements_.erase(id);
+}
+
+void directory::apply_node(std::string_view rest, const record& what,
+                           bool erased) {
+  const auto slash = rest.find('/');
+  if (slash == rest.npos || slash == 0)
+    return;
+  const std::string id{rest.substr(0, slash)};
+  const auto part = rest.substr(slash + 1);
+  liveness tell;
+  {
+    const std::lock_guard guard{mutex_};
+    auto& mine = nodes_[id];
+    bool good = true;
+    if (part == "info") {
+      auto read = decode_node(id, what.value);
+      good = erased || read;
+      mine.info =
+          !erased && read ? std::optional{std::move(*read)} : std::nullopt;
+    } else if (part == "reserved") {
+      auto read = decode_reserved(what.value);
+      good = erased || read;
+      mine.unreadable = !good;
+      mine.reserved = {!erased && read ? *read : reserved_record{},
+                       erased ? 0 : what.revision};
+    } else if (part == "live") {
+      if (mine.live == erased)
+        tell = tell_;
+      mine.live = !erased;
+    } else if (part == "cordon") {
+      mine.cordoned = !erased;
+    }
+    if (good)
+      bad_.erase(what.key);
+    else
+      bad_[what.key] = true;
+    if (mine.empty())
+      nodes_.erase(id);
+  }
+  if (tell)
+    tell(id, !erased);
+}
+
+node_view directory::view_of(const entry& from) {
+  node_view out;
+  out.node = *from.info;
+  out.reserved = from.reserved;
+  out.unreadable = from.unreadable;
+  out.live = from.live;
+  out.cordoned = from.cordoned;
+  return out;
+}
+
+std::vector<node_view> directory::nodes() const {
+  std::vector<node_view> out;
+  {
+    const std::lock_guard guard{mutex_};
+    for (const auto& [_, each] : nodes_)
+      if (each.info)
+        out.push_back(view_of(each));
+  }
+  std::sort(out.begin(), out.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.node.name, a.node.id) < std::tie(b.node.name, b.node.id);
+  });
+  return out;
+}
+
+result<node_view> directory::node(std::string_view reference) const {
+  const std::lock_guard guard{mutex_};
+  if (const auto at = nodes_.find(reference);
+      at != nodes_.end() && at->second.info)
+    return view_of(at->second);
+  const entry* found = nullptr;
+  for (const auto& [id, each] : nodes_) {
+    if (!each.info || each.info->name != reference)
+      continue;
+    if (found != nullptr)
+      return fail(ec::ambiguous,
+                  "several nodes are called " + caged::quoted(reference),
+                  "name it by its id; caged node list shows them");
+    found = &each;
+  }
+  if (found != nullptr)
+    return view_of(*found);
+  return fail(ec::not_found, "there is no node " + caged::quoted(reference),
+              "caged node list shows them");
+}
+
+std::optional<placement_record>
+directory::placement(const std::string& sandbox) const {
+  const std::lock_guard guard{mutex_};
+  const auto at = placements_.find(sandbox);
+  return at == placements_.end() ? std::nullopt : std::optional{at->second};
+}
+
+std::vector<placement_record> directory::placements() const {
+  std::vector<placement_record> out;
+  const std::lock_guard guard{mutex_};
+  out.reserve(placements_.size());
+  for (const auto& [_, each] : placements_)
+    out.push_back(each);
+  return out;
+}
+
+result<placement_record> directory::find(std::string_view reference,
+                                         std::string_view owner,
+                                         bool admin) const {
+  const std::lock_guard guard{mutex_};
+  std::vector<std::pair<std::string, std::string>> known;
+  for (const auto& [id, each] : placements_)
+    if (admin || each.owner == owner)
+      known.emplace_back(id, each.name);
+  const auto id = resolve_reference(reference, known);
+  if (!id)
+    return tl::unexpected<failure>(id.error());
+  return placements_.at(*id);
+}
+
+std::size_t directory::unreadable() const {
+  const std::lock_guard guard{mutex_};
+  return bad_.size();
+}
+
+} // namespace caged

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "actors/fleet_records.hpp"
+#include "actors/scheduler.hpp"
+#include "actors/store.hpp"
+
+namespace caged {
+
+/// The fleet as this node last saw it: nodes, and where sandboxes are. Fed by
+/// what the store tells of "nodes/" and "placements/", in any order; a record
+/// that cannot be read is as if it were not there, and counted. It may be old:
+/// only the owner of a sandbox knows better. Thread-safe; nothing blocks.
+class directory {
+public:
+  /// A change of the store (nodes/store_follower.hpp). Keys that are of no
+  /// concern are passed over.
+  void apply(const record& what, bool erased);
+
+  /// A node that came (true) or went silent: called by whoever calls apply,
+  /// when its lease's key appears or goes. Set it before the first apply.
+  using liveness = std::function<void(const std::string& id, bool live)>;
+  void on_liveness(liveness tell);
+
+  /// Those that have said what they are, in the order of their names.
+  std::vector<node_view> nodes() const;
+  /// By id, then by name. Errors: not_found; ambiguous (a name of several).
+  result<node_view> node(std::string_view reference) const;
+  std::optional<placement_record> placement(const std::string& sandbox) const;
+  std::vector<placement_record> placements() const;
+  /// As a user names it: id, name, unique prefix, among what `owner` owns
+  /// (everybody's: an admin's). Errors: not_found, ambiguous.
+  result<placement_record> find(std::string_view reference,
+                                std::string_view owner, bool admin) const;
+  /// Records that cannot be read.
+  std::size_t unreadable() const;
+
+private:
+  struct entry {
+    std::optional<node_record> info;
+    reserved_view reserved;
+    bool unreadable = false; ///< its "reserved"
+    bool live = false;
+    bool cordoned = false;
+
+    bool empty() const {
+      return !info && reserved.revision == 0 && !unreadable && !live
+             && !cordoned;
+    }
+  };
+  void apply_node(std::string_view rest, const record& what, bool erased);
+  static node_view view_of(const entry& from);
+
+  mutable std::mutex mutex_;
+  std::map<std::string, entry, std::less<>> nodes_; ///< by id
+  std::map<std::string, placement_record, std::less<>> placements_;
+  std::map<std::string, bool, std::less<>> bad_; ///< keys
+  liveness tell_;
+};
+
+} // namespace caged

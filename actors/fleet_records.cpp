@@ -1,0 +1,199 @@
+#include "actors/fleet_records.hpp"
+
+#include <limits>
+
+#include <nlohmann/json.hpp>
+
+#include "messages/sandbox.hpp"
+
+namespace caged {
+
+namespace {
+
+using nlohmann::json;
+
+/// More than any node has; keeps sums far from their types' ends.
+constexpr std::uint64_t most = 1'000'000'000'000'000;
+
+/// What a reader throws to its own function's end.
+struct unreadable {
+  const char* member;
+};
+
+template <class Read>
+auto reading(const char* what, std::string_view value, Read read)
+    -> result<decltype(read(std::declval<const json&>()))> {
+  const auto doc = json::parse(value, nullptr, false);
+  try {
+    if (!doc.is_object())
+      throw unreadable{"JSON object"};
+    return read(doc);
+  } catch (const unreadable& why) {
+    return fail(ec::malformed, std::string{"a record of the store is no "}
+                                   + what + ": it has no good " + why.member);
+  }
+}
+
+std::string text_in(const json& from, const char* name) {
+  const auto at = from.find(name);
+  if (at == from.end() || !at->is_string())
+    throw unreadable{name};
+  return at->get<std::string>();
+}
+
+std::uint64_t number_in(const json& from, const char* name) {
+  const auto at = from.find(name);
+  if (at == from.end() || !at->is_number_unsigned()
+      || at->get<std::uint64_t>() > most)
+    throw unreadable{name};
+  return at->get<std::uint64_t>();
+}
+
+json capacity_json(const capacity& what) {
+  return {{"cpus", what.cpus},
+          {"memory_mb", what.memory_mb},
+          {"disk_gb", what.disk_gb}};
+}
+
+capacity capacity_in(const json& from, const char* name) {
+  const auto at = from.find(name);
+  if (at == from.end() || !at->is_object())
+    throw unreadable{name};
+  capacity out;
+  const auto cpus = number_in(*at, "cpus");
+  if (cpus > std::numeric_limits<unsigned>::max())
+    throw unreadable{"cpus"};
+  out.cpus = static_cast<unsigned>(cpus);
+  out.memory_mb = number_in(*at, "memory_mb");
+  out.disk_gb = number_in(*at, "disk_gb");
+  return out;
+}
+
+std::string dump(const json& what) {
+  return what.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+} // namespace
+
+std::string node_key(std::string_view id, std::string_view what) {
+  std::string out = "nodes/";
+  out += id;
+  out += '/';
+  out += what;
+  return out;
+}
+
+std::string placement_key(std::string_view sandbox) {
+  return "placements/" + std::string{sandbox};
+}
+
+std::string name_key(std::string_view owner, std::string_view name) {
+  std::string out = "names/";
+  out += owner;
+  out += '/';
+  out += name;
+  return out;
+}
+
+std::string_view node_of_key(std::string_view key, std::string_view what) {
+  constexpr std::string_view nodes = "nodes/";
+  if (!key.starts_with(nodes))
+    return {};
+  key.remove_prefix(nodes.size());
+  const auto slash = key.find('/');
+  return slash != key.npos && key.substr(slash + 1) == what
+             ? key.substr(0, slash)
+             : std::string_view{};
+}
+
+std::string encode(const node_record& what) {
+  return dump({{"name", what.name},
+               {"version", what.version},
+               {"address", what.address},
+               {"public_key", what.public_key},
+               {"runtime", what.runtime},
+               {"networks", what.networks},
+               {"labels", what.labels},
+               {"total", capacity_json(what.total)}});
+}
+
+result<node_record> decode_node(std::string_view id, std::string_view value) {
+  return reading("node", value, [&](const json& from) {
+    node_record out;
+    out.id = id;
+    out.name = text_in(from, "name");
+    out.version = text_in(from, "version");
+    out.address = text_in(from, "address");
+    out.public_key = text_in(from, "public_key");
+    out.runtime = text_in(from, "runtime");
+    const auto networks = from.find("networks");
+    if (networks == from.end() || !networks->is_array())
+      throw unreadable{"networks"};
+    for (const auto& each : *networks) {
+      if (!each.is_string())
+        throw unreadable{"networks"};
+      out.networks.push_back(each.get<std::string>());
+    }
+    const auto labels = from.find("labels");
+    if (labels == from.end() || !labels->is_object())
+      throw unreadable{"labels"};
+    for (const auto& [key, each] : labels->items()) {
+      if (!each.is_string())
+        throw unreadable{"labels"};
+      out.labels[key] = each.get<std::string>();
+    }
+    out.total = capacity_in(from, "total");
+    return out;
+  });
+}
+
+std::string encode(const reserved_record& what) {
+  return dump(
+      {{"used", capacity_json(what.used)}, {"sandboxes", what.sandboxes}});
+}
+
+result<reserved_record> decode_reserved(std::string_view value) {
+  return reading("reservation", value, [](const json& from) {
+    reserved_record out;
+    out.used = capacity_in(from, "used");
+    const auto count = number_in(from, "sandboxes");
+    if (count > std::numeric_limits<std::uint32_t>::max())
+      throw unreadable{"sandboxes"};
+    out.sandboxes = static_cast<std::uint32_t>(count);
+    return out;
+  });
+}
+
+std::string encode(const placement_record& what) {
+  return dump({{"node", what.node},
+               {"owner", what.owner},
+               {"name", what.name},
+               {"request", what.request_id},
+               {"digest", what.digest},
+               {"takes", capacity_json(what.takes)},
+               {"created_ms", what.created_ms}});
+}
+
+result<placement_record> decode_placement(std::string_view sandbox,
+                                          std::string_view value) {
+  return reading("placement", value, [&](const json& from) {
+    placement_record out;
+    out.sandbox = sandbox;
+    if (!is_valid_id(sandbox))
+      throw unreadable{"id"};
+    out.node = text_in(from, "node");
+    out.owner = text_in(from, "owner");
+    out.name = text_in(from, "name");
+    out.request_id = text_in(from, "request");
+    const auto digest = from.find("digest");
+    if (digest == from.end() || !digest->is_number_unsigned())
+      throw unreadable{"digest"};
+    out.digest = digest->get<std::uint64_t>();
+    out.takes = capacity_in(from, "takes");
+    const auto created = number_in(from, "created_ms");
+    out.created_ms = static_cast<std::int64_t>(created);
+    return out;
+  });
+}
+
+} // namespace caged

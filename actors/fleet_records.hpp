@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "actors/lifecycle.hpp"
+#include "messages/error.hpp"
+
+/// What the store knows about nodes and sandboxes, and under which keys. Values
+/// are JSON, so that `etcdctl get --prefix` can be read; readers trust nothing
+/// and pass over members that they do not know. Errors: malformed.
+namespace caged {
+
+/// "nodes/ID/info": what a node says of itself when it starts.
+struct node_record {
+  std::string id;   ///< as in its data directory; part of the key
+  std::string name; ///< for people; unique in the fleet
+  std::string version;
+  std::string address; ///< "tcp://HOST:7400" of its client port; may be empty
+  std::string public_key;            ///< CURVE, Z85; empty without an address
+  std::string runtime;               ///< "oci"
+  std::vector<std::string> networks; ///< modes that it offers: "none"
+  std::map<std::string, std::string> labels;
+  capacity total;
+
+  friend bool operator==(const node_record&, const node_record&) = default;
+};
+
+/// "nodes/ID/reserved": what its placements may use in all. Changed only in one
+/// commit with them, compared by revision: no two can book the same place.
+struct reserved_record {
+  capacity used;
+  std::uint32_t sandboxes = 0;
+
+  friend bool operator==(const reserved_record&,
+                         const reserved_record&) = default;
+};
+
+/// "placements/ID": this sandbox exists, and where.
+struct placement_record {
+  std::string sandbox; ///< id; part of the key
+  std::string node;    ///< id of the node
+  std::string owner;
+  std::string name;       ///< may be empty
+  std::string request_id; ///< of its `up`
+  std::uint64_t digest = 0;
+  capacity takes; ///< booked in the node's "reserved"
+  std::int64_t created_ms = 0;
+
+  friend bool operator==(const placement_record&,
+                         const placement_record&) = default;
+};
+
+// Keys. "nodes/ID/live" is there while the node is: under its lease, the value
+// is of no meaning. "nodes/ID/cordon" is there while it takes no new sandboxes;
+// the value says who wanted that.
+std::string node_key(std::string_view id, std::string_view what);
+std::string placement_key(std::string_view sandbox);
+/// The value is the sandbox's id.
+std::string name_key(std::string_view owner, std::string_view name);
+/// The id in "nodes/ID/WHAT"; empty when it is no such key.
+std::string_view node_of_key(std::string_view key, std::string_view what);
+
+std::string encode(const node_record& what);
+std::string encode(const reserved_record& what);
+std::string encode(const placement_record& what);
+result<node_record> decode_node(std::string_view id, std::string_view value);
+result<reserved_record> decode_reserved(std::string_view value);
+result<placement_record> decode_placement(std::string_view sandbox,
+                                          std::string_view value);
+
+} // namespace caged

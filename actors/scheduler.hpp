@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "actors/booking.hpp"
+#include "messages/sandbox.hpp"
+
+/// Which node a sandbox goes to, as plain functions. Every entrypoint decides
+/// for itself, by its own view of the fleet, which may be old: the store
+/// refuses what is not so any more (booking.hpp).
+namespace caged {
+
+/// A node as somebody last saw it.
+struct node_view {
+  node_record node;
+  reserved_view reserved;
+  bool unreadable = false; ///< its "reserved" is no record: recount() mends it
+  bool live = false;       ///< "nodes/ID/live" is there
+  bool cordoned = false;
+  std::set<std::string> templates;       ///< that it has
+  std::map<std::string, unsigned> ready; ///< members of its pool, by template
+};
+
+/// What is asked of a node.
+struct wish {
+  sandbox_spec spec;
+  std::string node; ///< name or id of the only one that will do; may be empty
+  std::map<std::string, std::string> require; ///< labels that it must have
+};
+
+/// Indices of the nodes that have room, the best first. Nodes that have the
+/// template come before all others; then the one that would be least booked,
+/// relative to its own size, over its scarcest resource; a ready member of the
+/// pool makes up for a little. Among equals the order is different for each
+/// sandbox and each seed, so that many entrypoints do not all run to one node.
+/// Any thread. Errors: not_found (wanted.node is no node), no_capacity: the
+/// sentence says how many nodes lack what; one that is short of two resources
+/// is counted with both.
+result<std::vector<std::size_t>> order(const std::vector<node_view>& nodes,
+                                       const wish& wanted,
+                                       std::string_view sandbox,
+                                       std::uint64_t seed = 0);
+
+/// Books the best node: of those in `nodes` that were out of date the
+/// reservation is read again, and the order made anew. Gives `placement` with
+/// its node, and its name and what it takes from wanted.spec; one that is there
+/// with the same sandbox, request id and digest is this one, wherever it is. It
+/// blocks, may be called again with the same arguments, and a booking that was
+/// in doubt is then found. Errors: those of order and book; unavailable also
+/// when the place was lost again and again.
+result<placement_record> schedule(store& in, std::vector<node_view>& nodes,
+                                  const wish& wanted,
+                                  placement_record placement,
+                                  std::uint64_t seed = 0);
+
+} // namespace caged

@@ -1,0 +1,73 @@
+#include "nodes/membership.hpp"
+
+#include <utility>
+
+namespace caged {
+
+membership::membership(
+    std::shared_ptr<store> in, node_record self, options how,
+    std::function<void(const std::optional<failure>&)> changed)
+    : in_{std::move(in)},
+      self_{std::move(self)},
+      how_{how},
+      changed_{std::move(changed)},
+      thread_{[this] { run(); }} {}
+
+membership::~membership() {
+  {
+    const std::lock_guard guard{mutex_};
+    stopping_ = true;
+  }
+  stop_.notify_all();
+  thread_.join();
+}
+
+std::optional<failure> membership::away() const {
+  const std::lock_guard guard{mutex_};
+  return away_;
+}
+
+void membership::run() {
+  for (bool first = true;; first = false) {
+    const auto done = beat();
+    bool news = false;
+    {
+      const std::lock_guard guard{mutex_};
+      news = first || away_.has_value() == done.has_value();
+      away_ = done ? std::nullopt : std::optional{done.error()};
+    }
+    if (news && changed_)
+      changed_(done ? std::nullopt : std::optional{done.error()});
+    std::unique_lock guard{mutex_};
+    if (stop_.wait_for(guard, how_.beat, [this] { return stopping_; }))
+      return;
+  }
+}
+
+result<void> membership::beat() {
+  if (lease_ != 0) {
+    auto alive = in_->keep_alive(lease_);
+    if (alive || alive.error().code != ec::not_found)
+      return alive;
+    lease_ = 0; // we were silent for too long: others call us lost
+  }
+  return join();
+}
+
+result<void> membership::join() {
+  const auto lease = in_->grant(how_.ttl);
+  if (!lease)
+    return tl::unexpected<failure>(lease.error());
+  operation alive{operation::kind::put, node_key(self_.id, "live"),
+                  self_.version, lease->id};
+  // Twice is as good as once: unavailable means that it is tried again.
+  auto done = in_->commit(
+      {}, {{operation::kind::put, node_key(self_.id, "info"), encode(self_)},
+           std::move(alive)});
+  if (!done)
+    return tl::unexpected<failure>(done.error());
+  lease_ = lease->id;
+  return {};
+}
+
+} // namespace caged

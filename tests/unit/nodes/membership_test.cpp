@@ -1,0 +1,87 @@
+#include "nodes/membership.hpp"
+
+#include <atomic>
+
+#include "tests/support/faulty_store.hpp"
+#include "tests/support/process.hpp"
+#include "tests/unit/nodes/store_contract.hpp"
+
+using namespace caged;
+using namespace std::chrono_literals;
+using test::eventually;
+using test::faulty_store;
+using test::patient;
+
+namespace {
+
+node_record self() {
+  node_record out;
+  out.id = "node-1";
+  out.name = "one";
+  out.version = "9.9";
+  out.runtime = "oci";
+  out.networks = {"none"};
+  out.labels = {{"zone", "a"}};
+  out.total = {8, 16384, 100};
+  return out;
+}
+
+constexpr membership::options quick{1s, 50ms};
+
+bool is_there(store& in, const std::string& what) {
+  const auto got = in.get(node_key("node-1", what));
+  return got && got->has_value();
+}
+
+} // namespace
+
+TEST_CASE("a member says what it is, and lives as long as it is heard of") {
+  auto in = std::make_shared<faulty_store>();
+  {
+    membership one{in, self(), quick};
+    REQUIRE(eventually(patient(10s), [&] { return is_there(*in, "live"); }));
+    const auto info = in->get(node_key("node-1", "info"));
+    REQUIRE(info);
+    REQUIRE(*info);
+    const auto read = decode_node("node-1", (*info)->value);
+    REQUIRE(read);
+    CHECK(*read == self());
+    // Longer than the lease.
+    CHECK_FALSE(eventually(1500ms, [&] { return !is_there(*in, "live"); }));
+    CHECK_FALSE(one.away());
+  }
+  // A daemon that is restarted within the lease's time was never away.
+  CHECK(is_there(*in, "live"));
+  CHECK(eventually(patient(10s), [&] { return !is_there(*in, "live"); }));
+  CHECK(is_there(*in, "info"));
+}
+
+TEST_CASE("a member whose lease has ended joins again") {
+  auto in = std::make_shared<faulty_store>();
+  std::atomic<int> gone{0}, back{0};
+  membership one{in, self(), quick, [&](const std::optional<failure>& why) {
+                   ++(why ? gone : back);
+                 }};
+  REQUIRE(eventually(patient(10s), [&] { return is_there(*in, "live"); }));
+  CHECK(back == 1);
+  in->away(true);
+  REQUIRE(eventually(patient(10s), [&] { return one.away().has_value(); }));
+  CHECK(one.away()->code == ec::unavailable);
+  // Its lease ends meanwhile.
+  CHECK_FALSE(eventually(1500ms, [&] { return !one.away(); }));
+  in->away(false);
+  CHECK(eventually(patient(10s), [&] { return is_there(*in, "live"); }));
+  CHECK(eventually(patient(10s), [&] { return !one.away(); }));
+  CHECK(gone == 1);
+  CHECK(back == 2);
+}
+
+TEST_CASE(
+    "a member that begins while the store is away joins when it is back") {
+  auto in = std::make_shared<faulty_store>();
+  in->away(true);
+  membership one{in, self(), quick};
+  REQUIRE(eventually(patient(10s), [&] { return one.away().has_value(); }));
+  in->away(false);
+  CHECK(eventually(patient(10s), [&] { return is_there(*in, "live"); }));
+}
