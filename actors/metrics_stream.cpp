@@ -42,8 +42,8 @@ metrics_stream_actor::behavior_type metrics_stream(
       },
       [self](atom::get) { return self->state.last; },
       [self](atom::gone) {
-        self->quit(); // nothing that waits in the mailbox adds them again
         self->state.remove();
+        self->quit(); // nothing that waits in the mailbox adds them again
         return true;
       },
       [self](atom::stop) { self->quit(); },

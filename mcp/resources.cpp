@@ -167,10 +167,12 @@ private:
   /// could not be opened is passed over. False: enough.
   bool enter(owned_fd fd, const std::string& path, std::size_t depth,
              bool on_path) {
-    std::unique_ptr<DIR, closer> all{::fdopendir(fd.get())};
-    if (all == nullptr || depth >= depth_most)
+    if (depth >= depth_most)
       return true;
-    fd.release();
+    std::unique_ptr<DIR, closer> all{::fdopendir(fd.get())};
+    if (all == nullptr)
+      return true;
+    fd.release(); // closed with `all`, and once
     std::vector<entry> found;
     const auto* from =
         on_path && depth < behind_.size() ? &behind_[depth] : nullptr;

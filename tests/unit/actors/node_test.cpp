@@ -20,6 +20,44 @@ TEST_CASE("up makes a running sandbox and says so") {
   CHECK(n.metrics->states[id] == phase::running);
 }
 
+namespace {
+
+/// What was known of a sandbox when its destroy was answered.
+class at_destroy : public client_sink {
+public:
+  at_destroy(client_sink& to, const fakes::counting_metrics& metrics)
+      : to_{to}, metrics_{metrics} {}
+  void send(api::reply message) override {
+    if (std::holds_alternative<api::destroy_reply>(message.body)) {
+      ++answers;
+      series += metrics_.known.size();
+    }
+    to_.send(std::move(message));
+  }
+  void watch(const std::string& route) override { to_.watch(route); }
+  void unwatch(const std::string& route) override { to_.unwatch(route); }
+
+  std::size_t answers = 0, series = 0;
+
+private:
+  client_sink& to_;
+  const fakes::counting_metrics& metrics_;
+};
+
+} // namespace
+
+TEST_CASE("a sandbox's series are gone when its destroy is answered") {
+  node n;
+  auto seen = std::make_shared<at_destroy>(*n.clients, *n.metrics);
+  n.context->clients = seen;
+  n.boot();
+  auto id = n.make_sandbox();
+  REQUIRE(n.metrics->known.count(id) == 1);
+  n.ask(api::destroy{id});
+  CHECK(seen->answers == 1);
+  CHECK(seen->series == 0);
+}
+
 TEST_CASE("destroy frees everything and is idempotent") {
   node n;
   n.boot();

@@ -1,4 +1,9 @@
+#include <atomic>
 #include <filesystem>
+#include <thread>
+
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "mcp/resources.hpp"
 #include "session_client.hpp"
@@ -99,6 +104,32 @@ TEST_CASE("pages of resources hold each file once, in order") {
        std::vector<json>{1, "!", "====", json::array(), "AA=="})
     CHECK(c.code_of("resources/list", {{"cursor", cursor}})
           == rpc_code::invalid_params);
+}
+
+TEST_CASE("a tree that is too deep to list closes nobody else's file") {
+  folder f;
+  std::string deep;
+  for (int i = 0; i < 70; ++i)
+    deep += "d/";
+  std::filesystem::create_directories(f.dir / deep);
+  write_file(f.dir / "top.txt", "x");
+  auto& c = f.open();
+  std::atomic<bool> stop = false;
+  std::atomic<int> lost = 0;
+  std::thread other{[&] {
+    // A number that was free a moment ago; whoever closes it twice hits us.
+    while (!stop) {
+      const int fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+      std::this_thread::yield();
+      if (fd >= 0 && ::close(fd) != 0)
+        ++lost;
+    }
+  }};
+  for (int i = 0; i < 300; ++i)
+    CHECK(all_names(c) == std::vector<std::string>{"top.txt"});
+  stop = true;
+  other.join();
+  CHECK(lost == 0);
 }
 
 TEST_CASE("bytes that are no text come as a blob, an empty file as a text") {
