@@ -189,6 +189,7 @@ void fill_request(v1::Envelope& to, const request_body& body) {
           },
           [&](const key_revoke& b) { to.mutable_key_revoke()->set_key(b.key); },
           [&](const key_list&) { to.mutable_key_list(); },
+          [&](const client_gone&) { to.mutable_client_gone(); },
           [&](const node_shutdown& b) {
             to.mutable_node_shutdown()->set_destroy_all(b.destroy_all);
           },
@@ -354,6 +355,8 @@ result<request_body> read_request_body(v1::Envelope& from) {
   }
   case v1::Envelope::kKeyList:
     return request_body{key_list{}};
+  case v1::Envelope::kClientGone:
+    return request_body{client_gone{}};
   case v1::Envelope::kNodeShutdown:
     return request_body{node_shutdown{from.node_shutdown().destroy_all()}};
   case v1::Envelope::kSignal:
