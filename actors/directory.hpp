@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -35,6 +36,8 @@ public:
   result<node_view> node(std::string_view reference) const;
   std::optional<placement_record> placement(const std::string& sandbox) const;
   std::vector<placement_record> placements() const;
+  /// How many sandboxes are placed on each node, by its id.
+  std::map<std::string, std::uint32_t> placed() const;
   /// As a user names it: id, name, unique prefix, among what `owner` owns
   /// (everybody's: an admin's). Errors: not_found, ambiguous.
   result<placement_record> find(std::string_view reference,
@@ -49,6 +52,10 @@ private:
     bool unreadable = false; ///< its "reserved"
     bool live = false;
     bool cordoned = false;
+    std::string cordoned_by;
+    /// Of that: what this node did itself, and told before the store did, is
+    /// not undone by older news.
+    std::int64_t cordon_revision = 0;
 
     bool empty() const {
       return !info && reserved.revision == 0 && !unreadable && !live

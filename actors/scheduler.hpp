@@ -23,6 +23,7 @@ struct node_view {
   bool unreadable = false; ///< its "reserved" is no record: recount() mends it
   bool live = false;       ///< "nodes/ID/live" is there
   bool cordoned = false;
+  std::string cordoned_by;               ///< who wanted that
   std::set<std::string> templates;       ///< that it has
   std::map<std::string, unsigned> ready; ///< members of its pool, by template
 };
@@ -46,6 +47,12 @@ result<std::vector<std::size_t>> order(const std::vector<node_view>& nodes,
                                        const wish& wanted,
                                        std::string_view sandbox,
                                        std::uint64_t seed = 0);
+
+/// Whether this node alone will do, for who may ask no other: the sentence of
+/// `order` where a node or labels are asked for, and one about the cordon in
+/// any case. What is not asked for, and its room, is the booking's to judge.
+/// Any thread. Errors: not_found, no_capacity.
+result<void> placeable(const node_view& here, const wish& wanted);
 
 /// Books the best node: of those in `nodes` that were out of date the
 /// reservation is read again, and the order made anew. Gives `placement` with
