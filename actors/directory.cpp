@@ -104,8 +104,10 @@ void directory::apply_node(std::string_view rest, const record& what,
         tell = tell_;
       mine.live = !erased;
       mine.silent_since_ms = erased ? wall_clock_ms() : 0;
-    } else if (part == "cordon") {
+    } else if (part == "cordon" && what.revision >= mine.cordon_revision) {
       mine.cordoned = !erased;
+      mine.cordoned_by = erased ? std::string{} : what.value;
+      mine.cordon_revision = what.revision;
     }
     if (good)
       bad_.erase(what.key);
@@ -126,6 +128,7 @@ node_view directory::view_of(const entry& from) {
   out.live = from.live;
   out.cordoned = from.cordoned;
   out.silent_since_ms = from.silent_since_ms;
+  out.cordoned_by = from.cordoned_by;
   return out;
 }
 
@@ -202,6 +205,14 @@ std::vector<placement_record> directory::placements() const {
   out.reserve(placements_.size());
   for (const auto& [_, each] : placements_)
     out.push_back(each);
+  return out;
+}
+
+std::map<std::string, std::uint32_t> directory::placed() const {
+  std::map<std::string, std::uint32_t> out;
+  const std::lock_guard guard{mutex_};
+  for (const auto& [_, each] : placements_)
+    ++out[each.node];
   return out;
 }
 

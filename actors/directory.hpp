@@ -48,6 +48,8 @@ public:
   std::optional<placement_record> of_request(const std::string& owner,
                                              const std::string& id) const;
   std::vector<placement_record> placements() const;
+  /// How many sandboxes are placed on each node, by its id.
+  std::map<std::string, std::uint32_t> placed() const;
   /// As a user names it: id, name, unique prefix, among what `owner` owns
   /// (everybody's: an admin's). Errors: not_found, ambiguous.
   result<placement_record> find(std::string_view reference,
@@ -63,6 +65,10 @@ private:
     bool live = false;
     bool cordoned = false;
     std::int64_t silent_since_ms = 0;
+    std::string cordoned_by;
+    /// Of that: what this node did itself, and told before the store did, is
+    /// not undone by older news.
+    std::int64_t cordon_revision = 0;
 
     bool empty() const {
       return !info && reserved.revision == 0 && !unreadable && !live

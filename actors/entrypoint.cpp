@@ -133,6 +133,10 @@ void entrypoint_state::handle(const request_ptr& request) {
           [&](const api::key_authorize& what) { authorize_key(request, what); },
           [&](const api::key_revoke& what) { revoke_key(request, what); },
           [&](const api::key_list&) { list_keys(*request); },
+          [&](const api::node_list&) { list_nodes(*request); },
+          [&](const api::node_get& what) { get_node(*request, what); },
+          [&](const api::node_cordon& what) { cordon_node(request, what); },
+          [&](const api::node_remove& what) { remove_node(request, what); },
           // The rest belongs to a running exec.
           [&](const auto&) { stream(request); },
       },

@@ -112,6 +112,10 @@ private:
   void revoke_key(const request_ptr& request, const api::key_revoke& what);
   void close_tokens_of(const std::string& bearer);
   void list_keys(const api::request& request);
+  void list_nodes(const api::request& request);
+  void get_node(const api::request& request, const api::node_get& what);
+  void cordon_node(const request_ptr& request, const api::node_cordon& what);
+  void remove_node(const request_ptr& request, const api::node_remove& what);
   void stream(const request_ptr& request);
   void events(const request_ptr& request, const api::events& what);
 

@@ -38,7 +38,8 @@ bool is_stream(const api::request_body& asked) {
 
 } // namespace
 
-std::uint64_t entrypoint_state::start_call(node_call what, api::request_body body) {
+std::uint64_t entrypoint_state::start_call(node_call what,
+                                           api::request_body body) {
   const auto hop = ++last_hop_;
   api::request out;
   out.id = what.request->id;
@@ -147,9 +148,8 @@ void entrypoint_state::end_calls_of(const std::string& route) {
       out.viewer = to.request->viewer;
       out.hop = hop;
       out.body = api::client_gone{};
-      context->peers->send(
-          {to.node, view->node.address, view->node.public_key},
-          std::move(out));
+      context->peers->send({to.node, view->node.address, view->node.public_key},
+                           std::move(out));
     }
     end_call(hop);
   }

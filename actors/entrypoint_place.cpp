@@ -68,8 +68,8 @@ void entrypoint_state::place(const request_ptr& request) {
 
 void entrypoint_state::place_next(const placing_ptr& what) {
   const auto& request = *what->request;
-  wish wanted;
-  wanted.spec = std::get<api::up>(request.body).spec;
+  const auto& asked = std::get<api::up>(request.body);
+  const wish wanted{asked.spec, asked.node, asked.require};
   auto nodes = views();
   std::erase_if(nodes, [&](const node_view& each) {
     return what->tried.contains(each.node.id);

@@ -119,6 +119,7 @@ std::string encode(const node_record& what) {
                {"version", what.version},
                {"address", what.address},
                {"public_key", what.public_key},
+               {"metrics", what.metrics},
                {"runtime", what.runtime},
                {"networks", what.networks},
                {"labels", what.labels},
@@ -133,6 +134,8 @@ result<node_record> decode_node(std::string_view id, std::string_view value) {
     out.version = text_in(from, "version");
     out.address = text_in(from, "address");
     out.public_key = text_in(from, "public_key");
+    if (from.contains("metrics")) // earlier versions do not say it
+      out.metrics = text_in(from, "metrics");
     out.runtime = text_in(from, "runtime");
     const auto networks = from.find("networks");
     if (networks == from.end() || !networks->is_array())

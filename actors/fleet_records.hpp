@@ -20,8 +20,9 @@ struct node_record {
   std::string name; ///< for people; unique in the fleet
   std::string version;
   std::string address; ///< "tcp://HOST:7400" of its client port; may be empty
-  std::string public_key;            ///< CURVE, Z85; empty without an address
-  std::string runtime;               ///< "oci"
+  std::string public_key; ///< CURVE, Z85; empty without an address
+  std::string metrics; ///< "10.0.0.1:9464" for Prometheus elsewhere; or empty
+  std::string runtime; ///< "oci"
   std::vector<std::string> networks; ///< modes that it offers: "none"
   std::map<std::string, std::string> labels;
   capacity total;

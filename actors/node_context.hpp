@@ -60,7 +60,8 @@ struct node_context {
   /// Why a store that is shared does not answer at the moment; any thread. May
   /// be empty.
   std::function<std::optional<failure>()> store_away;
-  /// The fleet as this node last saw it; null where the store is its own.
+  /// The fleet as this node last saw it, itself in it from the start; where the
+  /// store is its own it is the only one.
   std::shared_ptr<directory> fleet;
   std::shared_ptr<caged::journal> journal;
   std::shared_ptr<agent_port> agents;

@@ -289,6 +289,25 @@ result<std::vector<std::size_t>> order(const std::vector<node_view>& nodes,
   return out;
 }
 
+result<void> placeable(const node_view& here, const wish& wanted) {
+  if (!wanted.node.empty() || !wanted.require.empty()) {
+    if (const auto found = order({here}, wanted, {}); !found)
+      return tl::unexpected<failure>(found.error());
+    return {};
+  }
+  if (!here.cordoned)
+    return {};
+  return fail(ec::no_capacity,
+              "node " + quoted(here.node.name) + " is cordoned"
+                  + (here.cordoned_by.empty()
+                         ? std::string{}
+                         : " by " + escape_text(here.cordoned_by, 64))
+                  + ": it takes no new sandboxes",
+              "choose another node, or have an admin end that: caged node "
+              "uncordon "
+                  + escape_text(here.node.name, 64));
+}
+
 result<placement_record> schedule(store& in, std::vector<node_view>& nodes,
                                   const wish& wanted,
                                   placement_record placement,

@@ -26,6 +26,7 @@ struct node_view {
   /// Wall clock, when its lease was seen to end; 0: it is live, or was silent
   /// before anybody looked.
   std::int64_t silent_since_ms = 0;
+  std::string cordoned_by;               ///< who wanted that
   std::set<std::string> templates;       ///< that it has
   std::map<std::string, unsigned> ready; ///< members of its pool, by template
 };
@@ -49,6 +50,12 @@ result<std::vector<std::size_t>> order(const std::vector<node_view>& nodes,
                                        const wish& wanted,
                                        std::string_view sandbox,
                                        std::uint64_t seed = 0);
+
+/// Whether this node alone will do, for who may ask no other: the sentence of
+/// `order` where a node or labels are asked for, and one about the cordon in
+/// any case. What is not asked for, and its room, is the booking's to judge.
+/// Any thread. Errors: not_found, no_capacity.
+result<void> placeable(const node_view& here, const wish& wanted);
 
 /// Books the best node: of those in `nodes` that were out of date the
 /// reservation is read again, and the order made anew. Gives `placement` with

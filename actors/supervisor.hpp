@@ -176,6 +176,7 @@ private:
   void refuse(const api::request& request, failure why,
               const std::string& sandbox = {});
   bool answered_before(const api::request& request, const api::up& what);
+  node_view here() const;
   const sandbox_info* find_destroyed(const std::string& reference,
                                      const api::request& request) const;
   std::string fresh_id() const;

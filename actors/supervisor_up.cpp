@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "actors/placements.hpp"
+#include "actors/scheduler.hpp"
 #include "messages/text.hpp"
 
 // `up`: what is refused, what is booked and written, and who starts when.
@@ -87,6 +88,25 @@ bool supervisor_state::answered_before(const api::request& request,
   return true;
 }
 
+/// This node, as a wish is judged by.
+node_view supervisor_state::here() const {
+  node_view out;
+  if (auto known = context->fleet->node(context->node_id))
+    out = std::move(*known);
+  const auto abilities = context->driver->capabilities();
+  out.node.id = context->node_id;
+  out.node.name = context->node;
+  out.node.runtime = abilities.name;
+  out.node.networks.clear();
+  for (const auto mode : abilities.networks)
+    out.node.networks.emplace_back(to_string(mode));
+  out.node.total = context->total;
+  out.reserved.what.used = reserved_;
+  out.unreadable = false;
+  out.live = true;
+  return out;
+}
+
 void supervisor_state::up(const request_ptr& request) {
   const auto& what = std::get<api::up>(request->body);
   if (answered_before(*request, what))
@@ -124,6 +144,9 @@ void supervisor_state::up(const request_ptr& request) {
          "the name \"" + what.spec.name + "\" is in use by " + used->second,
          "choose another name, or destroy it: caged destroy " + what.spec.name},
         used->second);
+  if (auto good = placeable(here(), {what.spec, what.node, what.require});
+      !good)
+    return refuse(*request, good.error());
   if (auto room = fits(context->total, reserved_, what.spec); !room)
     return refuse(*request, room.error());
 

@@ -19,6 +19,7 @@ void read_type(argument& to, const std::string& type) {
   } else {
     to.kind = to.type == "FILE"      ? value_kind::file
               : to.type == "SANDBOX" ? value_kind::sandbox
+              : to.type == "NODE"    ? value_kind::node
                                      : value_kind::text;
   }
 }

@@ -11,7 +11,7 @@ class App;
 /// and the reference are made from it, so that none can forget a flag.
 namespace caged::cli {
 
-enum class value_kind { none, text, choice, file, sandbox };
+enum class value_kind { none, text, choice, file, sandbox, node };
 
 /// A flag or a positional argument.
 struct argument {

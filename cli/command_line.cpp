@@ -123,24 +123,6 @@ void command_line::add_views() {
       [this] { return run_version(common); }, "");
 }
 
-void command_line::add_node() {
-  auto* node = app.add_subcommand("node", "ask about the node, or end it");
-  node->require_subcommand(1);
-  add(
-      *node, "status", "show capacity and sandboxes",
-      [this] { return run_status(common); }, "  caged node status");
-  add(
-      *node, "audit", "hold the journal against the kernel",
-      [this] { return run_audit(common, fix); },
-      "  caged node audit\n  caged node audit --fix")
-      ->add_flag("--fix", fix, "free what belongs to no sandbox any more");
-  add(
-      *node, "shutdown", "end the daemon; sandboxes live on",
-      [this] { return run_shutdown(common, destroy_all); },
-      "  caged node shutdown --destroy-all")
-      ->add_flag("--destroy-all", destroy_all, "destroy every sandbox first");
-}
-
 command_line::command_line() {
   app.require_subcommand(1);
   app.fallthrough(); // --format and --endpoint behind the verb, too

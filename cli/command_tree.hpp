@@ -13,6 +13,7 @@
 #include "cli/key.hpp"
 #include "cli/live.hpp"
 #include "cli/mcp.hpp"
+#include "cli/node.hpp"
 #include "cli/token.hpp"
 #include "cli/verbs.hpp"
 
@@ -42,6 +43,7 @@ struct command_line {
   token_options token;
   key_options key;
   context_options context;
+  node_options nodes;
   std::string sandbox, user, source = "init";
   doctor_options doctor;
   std::string config_file;
@@ -78,6 +80,7 @@ private:
   void add_list_and_destroy();
   void add_views();
   void add_node();
+  void add_fleet(CLI::App& node);
   result<int> mcp_verb();
   void add_mcp();
   void add_mcp_session(CLI::App* to, mcp_options& session);

@@ -120,11 +120,11 @@ void command_line::add_for_shells() {
       ->check(CLI::IsMember({"bash", "zsh", "fish"}));
   auto* sub = add(
       app, "__complete", "candidates for those scripts",
-      [this] { return run_complete(common); }, "");
+      [this] { return run_complete(common, what); }, "");
   sub->group("");
-  sub->add_option("what", what, "sandboxes")
+  sub->add_option("what", what, "sandboxes or nodes")
       ->required()
-      ->check(CLI::IsMember({"sandboxes"}));
+      ->check(CLI::IsMember({"sandboxes", "nodes"}));
   sub = add_local(
       app, "__docs", "the reference, for ops/docs",
       [this]() -> result<int> {

@@ -34,10 +34,10 @@ void command_line::add_up() {
       "  caged up -- sh -c 'echo hello'\n"
       "What flags do not say, .caged.yaml says, in this directory or above, up "
       "to the\nrepository's root or your home. Its keys are template, runtime, "
-      "cpus, memory,\ndisk, pids, network, env and labels (maps), name, "
-      "timeout, ttl, "
-      "workdir, init_script (a script\nin a block of lines, or in one line the "
-      "path of one beside the file), command\n(a list, or text for sh).");
+      "cpus, memory,\ndisk, pids, network, env and labels (maps), name, node, "
+      "require (a map), timeout,\nttl, workdir, init_script (a script in a "
+      "block of lines, or in one line the path of\none beside the file), "
+      "command (a list, or text for sh).");
   up.network = "none";
   sub->add_option("-T,--template", up.spec.template_name, "file system to use")
       ->capture_default_str();
@@ -59,6 +59,12 @@ void command_line::add_up() {
   sub->add_option("-n,--name", up.spec.name,
                   "unique among yours: a-z, 0-9 and - (default: none)");
   sub->add_option("-l,--label", up.labels, "KEY=VALUE; several")
+      ->allow_extra_args(false);
+  sub->add_option("--node", up.node,
+                  "name or id of the node it must be on (default: any)")
+      ->type_name("NODE");
+  sub->add_option("--require", up.require_flags,
+                  "KEY=VALUE, a label that its node must have; several")
       ->allow_extra_args(false);
   sub->add_option("-w,--workdir", up.spec.workdir, "where commands start")
       ->capture_default_str();

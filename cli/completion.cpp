@@ -17,7 +17,7 @@ using namespace completion;
 namespace {
 
 /// How a script says what a value is: "=a b" for choices, "@file", "@sandbox",
-/// "@none" when nobody knows.
+/// "@node", "@none" when nobody knows.
 std::string kind_of(const argument& value) {
   switch (value.kind) {
   case value_kind::choice: {
@@ -30,6 +30,8 @@ std::string kind_of(const argument& value) {
     return "@file";
   case value_kind::sandbox:
     return "@sandbox";
+  case value_kind::node:
+    return "@node";
   default:
     return "@none";
   }
@@ -141,7 +143,9 @@ std::string fish_value(const argument& value) {
   if (kind == "@file")
     return " -r -F";
   if (kind == "@sandbox")
-    return " -x -a '(__caged_sandboxes)'";
+    return " -x -a '(__caged_known sandboxes)'";
+  if (kind == "@node")
+    return " -x -a '(__caged_known nodes)'";
   return kind[0] == '=' ? " -x -a " + quote(kind.substr(1)) : " -x";
 }
 
@@ -215,20 +219,27 @@ std::string completion_script(const verb_node& root, const std::string& shell) {
          + bash_body;
 }
 
-result<int> run_complete(const common_options& with) {
+result<int> run_complete(const common_options& with, const std::string& what) {
   // Also over a node that takes the connection and then says nothing.
   std::signal(SIGALRM, [](int) { ::_exit(0); });
   itimerval limit{};
   limit.it_value.tv_usec = longest_ms * 1000;
   ::setitimer(ITIMER_REAL, &limit, nullptr);
-  auto got = ask<api::list_reply>(with.endpoint, api::list{true, false, {}});
   std::string out;
-  if (got)
-    for (const auto& sandbox : got->sandboxes) {
-      out += escape_text(sandbox.id) + "\n";
-      if (!sandbox.spec.name.empty())
-        out += escape_text(sandbox.spec.name) + "\n";
-    }
+  auto add = [&](const std::string& id, const std::string& name) {
+    out += escape_text(id) + "\n";
+    if (!name.empty() && name != id)
+      out += escape_text(name) + "\n";
+  };
+  if (what == "nodes") {
+    if (auto got = ask<api::node_list_reply>(with.endpoint, api::node_list{}))
+      for (const auto& node : got->nodes)
+        add(node.id, node.name);
+  } else if (auto got = ask<api::list_reply>(with.endpoint,
+                                             api::list{true, false, {}})) {
+    for (const auto& sandbox : got->sandboxes)
+      add(sandbox.id, sandbox.spec.name);
+  }
   std::cout << out << std::flush;
   return 0;
 }

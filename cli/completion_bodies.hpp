@@ -69,10 +69,11 @@ inline constexpr const char* bash_body = R"sh(_caged() {
     @file)
       compopt -o filenames 2>/dev/null
       mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
-    @sandbox)
-      local found
+    @sandbox | @node)
+      local found what=sandboxes
+      [[ $kind == @node ]] && what=nodes
       found=$(${endpoint:+env "CAGED_ENDPOINT=$endpoint"} \
-        "${words[0]/#\~/$HOME}" __complete sandboxes 2>/dev/null)
+        "${words[0]/#\~/$HOME}" __complete $what 2>/dev/null)
       mapfile -t COMPREPLY < <(compgen -W "$found" -- "$cur") ;;
     =*) mapfile -t COMPREPLY < <(compgen -W "${kind#=}" -- "$cur") ;;
   esac
@@ -82,7 +83,7 @@ complete -F _caged caged
 
 inline constexpr const char* zsh_body = R"sh(_caged() {
   local -a verbs names flags valued places found
-  local kind='' route=caged flag='' endpoint='' word rest=''
+  local kind='' route=caged flag='' endpoint='' word rest='' what=sandboxes
   local -i i given=0
   _caged_at "$route"
   names=(${verbs%%:*})
@@ -128,9 +129,10 @@ inline constexpr const char* zsh_body = R"sh(_caged() {
   fi
   case $kind in
     @file) _files ;;
-    @sandbox)
+    @sandbox | @node)
+      [[ $kind == @node ]] && what=nodes
       found=(${(f)"$(${endpoint:+env} ${endpoint:+CAGED_ENDPOINT=$endpoint} \
-        ${(Q)~words[1]} __complete sandboxes 2>/dev/null)"})
+        ${(Q)~words[1]} __complete $what 2>/dev/null)"})
       compadd -a found ;;
     \=*)
       found=(${(s: :)kind#=})
@@ -182,12 +184,12 @@ function __caged_at --description 'is this the verb: PLACE or any, then ways to 
     test $now[2] = $argv[1]
 end
 
-function __caged_sandboxes
+function __caged_known --description 'ids and names of sandboxes or nodes'
     __caged_walk >/dev/null
     if test -n "$__caged_endpoint"
-        env CAGED_ENDPOINT=$__caged_endpoint $__caged_program __complete sandboxes 2>/dev/null
+        env CAGED_ENDPOINT=$__caged_endpoint $__caged_program __complete $argv[1] 2>/dev/null
     else
-        $__caged_program __complete sandboxes 2>/dev/null
+        $__caged_program __complete $argv[1] 2>/dev/null
     end
 end
 

@@ -251,6 +251,22 @@ const std::vector<known_key>& known_keys() {
          return text_map(from, &spec::labels, to.spec);
        }},
       {"name", "--name", text_field<&spec::name>},
+      {"node", "--node",
+       [](const entry& from, up_options& to) -> result<void> {
+         auto got = text(from);
+         if (!got)
+           return tl::unexpected<failure>(got.error());
+         to.node = std::move(*got);
+         return {};
+       }},
+      {"require", "", // labels, of a node
+       [](const entry& from, up_options& to) -> result<void> {
+         sandbox_spec holder;
+         if (auto good = text_map(from, &spec::labels, holder); !good)
+           return good;
+         to.require = std::move(holder.labels);
+         return {};
+       }},
       {"workdir", "--workdir", text_field<&spec::workdir>},
       {"timeout", "--timeout",
        [](const entry& from, up_options& to) {

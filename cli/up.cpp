@@ -72,10 +72,15 @@ result<sandbox_info> make_sandbox(const common_options& with, up_options what) {
   auto spec = make_spec(what);
   if (!spec)
     return tl::unexpected<failure>(spec.error());
+  auto require = parse_labels(what.require_flags);
+  if (!require)
+    return tl::unexpected<failure>(require.error());
+  require->merge(what.require);
   bool talks = ::isatty(STDERR_FILENO) == 1;
   sandbox_info made;
-  auto done = call(with.endpoint, api::up{std::move(*spec)}, up_deadline,
-                   [&](api::reply_body& reply) {
+  auto done = call(with.endpoint,
+                   api::up{std::move(*spec), what.node, std::move(*require)},
+                   up_deadline, [&](api::reply_body& reply) {
                      if (auto* step = std::get_if<api::up_progress>(&reply)) {
                        if (talks)
                          std::cerr << escape_text(step->step) << "\n";

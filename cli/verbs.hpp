@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,6 +31,9 @@ struct up_options {
   std::vector<std::string> env, env_files, labels;
   std::string init_script; ///< path
   std::vector<std::string> command;
+  std::string node;                           ///< name or id; empty: any
+  std::map<std::string, std::string> require; ///< labels of its node
+  std::vector<std::string> require_flags;     ///< "KEY=VALUE", put over them
 };
 /// Creates it and waits until it runs; progress on stderr when that is a
 /// terminal. `command` is not run.

@@ -31,6 +31,9 @@ struct hello {
 /// answer, the same id with another body is conflict.
 struct up {
   sandbox_spec spec;
+  std::string node = {}; ///< name or id of the only one that will do
+  /// Labels that its node must have; limits as those of a sandbox.
+  std::map<std::string, std::string> require = {};
 };
 
 struct list {
@@ -191,6 +194,29 @@ struct node_shutdown {
   bool destroy_all = false; ///< destroys every sandbox first
 };
 
+/// The nodes of the fleet as this one last saw it.
+struct node_list {};
+
+/// Errors of these three: not_found, ambiguous (several of that name).
+struct node_get {
+  std::string node; ///< id or name
+};
+
+/// From now on it takes no new sandboxes (or it does again); those that it has
+/// go on. Idempotent. Admins only, as the next. Answered by node_reply.
+struct node_cordon {
+  std::string node;
+  bool on = true;
+};
+
+/// Forgets a node that is silent. Error: wrong_state (it is live; sandboxes are
+/// placed there).
+struct node_remove {
+  std::string node;
+  /// Its sandboxes are forgotten with it: placements, names and requests.
+  bool force = false;
+};
+
 // -- streams, both directions; they carry the request id of their exec ------
 
 enum class channel : std::uint8_t { in = 0, out = 1, err = 2, exit = 3 };
@@ -308,6 +334,27 @@ struct node_status_reply {
   std::string public_key; ///< of the node there, Z85
 };
 
+/// A node as the one that was asked last saw it.
+struct node_info {
+  std::string id;
+  std::string name;
+  std::string version;
+  std::string address;    ///< "tcp://10.0.0.1:7400"; empty: ipc:// alone
+  std::string public_key; ///< of the node there, Z85
+  std::string metrics;    ///< "10.0.0.1:9464"; empty: unknown
+  std::string runtime;    ///< "oci"
+  std::vector<std::string> networks;
+  std::map<std::string, std::string> labels;
+  bool live = false; ///< false: it is silent
+  bool cordoned = false;
+  std::string cordoned_by; ///< who wanted that
+  unsigned cpus_total = 0, cpus_reserved = 0;
+  std::uint64_t memory_mb_total = 0, memory_mb_reserved = 0;
+  std::uint64_t disk_gb_total = 0, disk_gb_reserved = 0;
+  std::uint32_t sandboxes = 0; ///< placed there
+  bool self = false;           ///< it is the one that answers
+};
+
 struct audit_row {
   std::string kind; ///< of the resource: "cgroup", "loop", ...
   std::string name;
@@ -407,6 +454,22 @@ struct key_revoke_reply {
   std::vector<key_info> keys;
 };
 
+struct node_list_reply {
+  std::vector<node_info> nodes; ///< by name
+};
+
+/// Of node_get and node_cordon.
+struct node_reply {
+  node_info node;
+  bool changed = false; ///< of node_cordon: it was not so before
+};
+
+struct node_remove_reply {
+  std::string id;
+  std::string name;
+  std::uint32_t sandboxes = 0; ///< forgotten with it
+};
+
 /// Ends a request. Error codes as messages/error.hpp.
 struct error_reply {
   failure why;
@@ -420,7 +483,7 @@ using request_body =
                  stream_credit, stream_eof, exec_signal, exec_resize, pause,
                  resume, ps, kill, events, dial, token_create, token_list,
                  token_revoke, key_authorize, key_revoke, key_list,
-                 client_gone>;
+                 client_gone, node_list, node_get, node_cordon, node_remove>;
 
 using reply_body =
     std::variant<hello_reply, up_progress, up_reply, list_reply, get_reply,
@@ -429,7 +492,8 @@ using reply_body =
                  exec_exit, stream_data, stream_ack, stream_credit, stream_eof,
                  state_reply, ps_reply, kill_reply, events_reply, token_reply,
                  token_list_reply, token_revoke_reply, key_reply,
-                 key_list_reply, key_revoke_reply>;
+                 key_list_reply, key_revoke_reply, node_list_reply, node_reply,
+                 node_remove_reply>;
 
 /// One message from a client, decoded and authenticated.
 struct request {

@@ -239,6 +239,12 @@ std::uint64_t digest_of(const request_body& body) {
     }
   add(s.workdir);
   add(s.init_script);
+  if (!what->node.empty() || !what->require.empty())
+    add(what->node);
+  for (const auto& [key, value] : what->require) {
+    add(key);
+    add(value);
+  }
   return fnv1a(text) >> 1; // fits the journal's signed integer
 }
 

@@ -82,6 +82,55 @@ std::vector<key_info> read_keys(const Keys& from) {
   return out;
 }
 
+void fill(v1::NodeInfo* to, const node_info& from) {
+  to->set_id(from.id);
+  to->set_name(from.name);
+  to->set_version(from.version);
+  to->set_address(from.address);
+  to->set_public_key(from.public_key);
+  to->set_metrics(from.metrics);
+  to->set_runtime(from.runtime);
+  for (const auto& each : from.networks)
+    to->add_networks(each);
+  to->mutable_labels()->insert(from.labels.begin(), from.labels.end());
+  to->set_live(from.live);
+  to->set_cordoned(from.cordoned);
+  to->set_cordoned_by(from.cordoned_by);
+  to->set_cpus_total(from.cpus_total);
+  to->set_cpus_reserved(from.cpus_reserved);
+  to->set_memory_mb_total(from.memory_mb_total);
+  to->set_memory_mb_reserved(from.memory_mb_reserved);
+  to->set_disk_gb_total(from.disk_gb_total);
+  to->set_disk_gb_reserved(from.disk_gb_reserved);
+  to->set_sandboxes(from.sandboxes);
+  to->set_self(from.self);
+}
+
+node_info read_node(const v1::NodeInfo& from) {
+  node_info out;
+  out.id = from.id();
+  out.name = from.name();
+  out.version = from.version();
+  out.address = from.address();
+  out.public_key = from.public_key();
+  out.metrics = from.metrics();
+  out.runtime = from.runtime();
+  out.networks.assign(from.networks().begin(), from.networks().end());
+  out.labels = read_map(from.labels());
+  out.live = from.live();
+  out.cordoned = from.cordoned();
+  out.cordoned_by = from.cordoned_by();
+  out.cpus_total = from.cpus_total();
+  out.cpus_reserved = from.cpus_reserved();
+  out.memory_mb_total = from.memory_mb_total();
+  out.memory_mb_reserved = from.memory_mb_reserved();
+  out.disk_gb_total = from.disk_gb_total();
+  out.disk_gb_reserved = from.disk_gb_reserved();
+  out.sandboxes = from.sandboxes();
+  out.self = from.self();
+  return out;
+}
+
 void fill(v1::Envelope& to, const ps_reply& from) {
   auto* out = to.mutable_ps_reply();
   out->set_id(from.id);
@@ -278,6 +327,20 @@ void fill_reply(v1::Envelope& to, const reply_body& body) {
                    for (const auto& each : b.keys)
                      fill(to.mutable_key_revoke_reply()->add_keys(), each);
                  },
+                 [&](const node_list_reply& b) {
+                   to.mutable_node_list_reply();
+                   for (const auto& each : b.nodes)
+                     fill(to.mutable_node_list_reply()->add_nodes(), each);
+                 },
+                 [&](const node_reply& b) {
+                   fill(to.mutable_node_reply()->mutable_node(), b.node);
+                   to.mutable_node_reply()->set_changed(b.changed);
+                 },
+                 [&](const node_remove_reply& b) {
+                   to.mutable_node_remove_reply()->set_id(b.id);
+                   to.mutable_node_remove_reply()->set_name(b.name);
+                   to.mutable_node_remove_reply()->set_sandboxes(b.sandboxes);
+                 },
                  [&](const kill_reply& b) {
                    to.mutable_kill_reply()->set_exec(b.exec);
                  },
@@ -396,6 +459,19 @@ result<reply_body> read_reply_body(v1::Envelope& from) {
   case v1::Envelope::kKeyRevokeReply:
     return reply_body{
         key_revoke_reply{read_keys(from.key_revoke_reply().keys())}};
+  case v1::Envelope::kNodeListReply: {
+    node_list_reply out;
+    for (const auto& each : from.node_list_reply().nodes())
+      out.nodes.push_back(read_node(each));
+    return reply_body{std::move(out)};
+  }
+  case v1::Envelope::kNodeReply:
+    return reply_body{node_reply{read_node(from.node_reply().node()),
+                                 from.node_reply().changed()}};
+  case v1::Envelope::kNodeRemoveReply:
+    return reply_body{node_remove_reply{from.node_remove_reply().id(),
+                                        from.node_remove_reply().name(),
+                                        from.node_remove_reply().sandboxes()}};
   case v1::Envelope::kEventsReply: {
     events_reply out;
     for (const auto& e : from.events_reply().events())

@@ -47,6 +47,36 @@ result<void> check_reference(const std::string& reference) {
   return {};
 }
 
+result<void> check_node(const std::string& reference) {
+  if (reference.empty())
+    return fail(ec::bad_request, "no node is named",
+                "name one by id or name: caged node list shows them");
+  if (reference.size() > reference_max)
+    return too_long("the node's name", reference.size(), reference_max);
+  return {};
+}
+
+result<request_body> read_up(const v1::Up& from) {
+  up out{read_spec(from.spec()), from.node(), read_map(from.require())};
+  if (from.spec().network() < 1 || from.spec().network() > 3)
+    return fail(ec::bad_request, "the network mode is unknown");
+  if (auto good = validate(out.spec); !good)
+    return tl::unexpected<failure>(good.error());
+  for (const auto& [key, _] : out.spec.labels)
+    if (key.rfind(own_labels, 0) == 0)
+      return fail(ec::bad_request,
+                  "labels that start with " + std::string{own_labels}
+                      + " are caged's own",
+                  "name it otherwise");
+  if (out.node.size() > reference_max)
+    return too_long("the node's name", out.node.size(), reference_max);
+  if (auto good = check_labels(out.require); !good)
+    return fail(good.error().code,
+                "of what is required of a node: " + good.error().message,
+                "caged node get NODE shows the labels of one");
+  return request_body{std::move(out)};
+}
+
 bool has_nul(const std::string& text) {
   return text.find('\0') != std::string::npos;
 }
@@ -126,7 +156,12 @@ void fill_request(v1::Envelope& to, const request_body& body) {
   std::visit(
       overloaded{
           [&](const hello& b) { to.mutable_hello()->set_client(b.client); },
-          [&](const up& b) { fill(to.mutable_up()->mutable_spec(), b.spec); },
+          [&](const up& b) {
+            fill(to.mutable_up()->mutable_spec(), b.spec);
+            to.mutable_up()->set_node(b.node);
+            to.mutable_up()->mutable_require()->insert(b.require.begin(),
+                                                       b.require.end());
+          },
           [&](const list& b) {
             to.mutable_list()->set_all_owners(b.all_owners);
             to.mutable_list()->set_destroyed(b.destroyed);
@@ -190,6 +225,16 @@ void fill_request(v1::Envelope& to, const request_body& body) {
           [&](const key_revoke& b) { to.mutable_key_revoke()->set_key(b.key); },
           [&](const key_list&) { to.mutable_key_list(); },
           [&](const client_gone&) { to.mutable_client_gone(); },
+          [&](const node_list&) { to.mutable_node_list(); },
+          [&](const node_get& b) { to.mutable_node_get()->set_node(b.node); },
+          [&](const node_cordon& b) {
+            to.mutable_node_cordon()->set_node(b.node);
+            to.mutable_node_cordon()->set_on(b.on);
+          },
+          [&](const node_remove& b) {
+            to.mutable_node_remove()->set_node(b.node);
+            to.mutable_node_remove()->set_force(b.force);
+          },
           [&](const node_shutdown& b) {
             to.mutable_node_shutdown()->set_destroy_all(b.destroy_all);
           },
@@ -211,23 +256,16 @@ result<request_body> read_request_body(v1::Envelope& from) {
       return tl::unexpected<failure>(good.error());
     return request_body{std::move(body)};
   };
+  auto of_node = [](auto body) -> result<request_body> {
+    if (auto good = check_node(body.node); !good)
+      return tl::unexpected<failure>(good.error());
+    return request_body{std::move(body)};
+  };
   switch (from.body_case()) {
   case v1::Envelope::kHello:
     return request_body{hello{escape_text(from.hello().client(), 64)}};
-  case v1::Envelope::kUp: {
-    up out{read_spec(from.up().spec())};
-    if (from.up().spec().network() < 1 || from.up().spec().network() > 3)
-      return fail(ec::bad_request, "the network mode is unknown");
-    if (auto good = validate(out.spec); !good)
-      return tl::unexpected<failure>(good.error());
-    for (const auto& [key, _] : out.spec.labels)
-      if (key.rfind(own_labels, 0) == 0)
-        return fail(ec::bad_request,
-                    "labels that start with " + std::string{own_labels}
-                        + " are caged's own",
-                    "name it otherwise");
-    return request_body{std::move(out)};
-  }
+  case v1::Envelope::kUp:
+    return read_up(from.up());
   case v1::Envelope::kList: {
     if (static_cast<std::size_t>(from.list().labels().size())
         > limits::labels_max)
@@ -357,6 +395,16 @@ result<request_body> read_request_body(v1::Envelope& from) {
     return request_body{key_list{}};
   case v1::Envelope::kClientGone:
     return request_body{client_gone{}};
+  case v1::Envelope::kNodeList:
+    return request_body{node_list{}};
+  case v1::Envelope::kNodeGet:
+    return of_node(node_get{from.node_get().node()});
+  case v1::Envelope::kNodeCordon:
+    return of_node(
+        node_cordon{from.node_cordon().node(), from.node_cordon().on()});
+  case v1::Envelope::kNodeRemove:
+    return of_node(
+        node_remove{from.node_remove().node(), from.node_remove().force()});
   case v1::Envelope::kNodeShutdown:
     return request_body{node_shutdown{from.node_shutdown().destroy_all()}};
   case v1::Envelope::kSignal:

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <sstream>
 
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <caf/actor_system.hpp>
@@ -32,6 +33,7 @@
 #include "nodes/oci/oci_driver.hpp"
 #include "nodes/open_store.hpp"
 #include "nodes/prometheus_exposer.hpp"
+#include "nodes/scrape_targets.hpp"
 #include "nodes/sha256.hpp"
 #include "nodes/sqlite_journal.hpp"
 #include "nodes/store_follower.hpp"
@@ -55,6 +57,12 @@ std::int64_t boot_clock_ms() {
   timespec now{};
   ::clock_gettime(CLOCK_BOOTTIME, &now);
   return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000;
+}
+
+/// uname(2)'s.
+std::string host_name() {
+  utsname about{};
+  return ::uname(&about) == 0 ? about.nodename : "";
 }
 
 /// History of destroyed sandboxes (DESIGN.md, section 8).
@@ -222,6 +230,9 @@ public:
 
 private:
   result<void> open_links(node_context& context);
+  node_record own_record(const node_config& config) const;
+  void follow_fleet();
+  void stand_alone(const node_config& config);
   void join_fleet(const node_config& config);
 
   std::unique_ptr<data_directory> directory_;
@@ -251,7 +262,7 @@ private:
 result<void> running_node::open_trust(const node_config& config,
                                       node_context& context) {
   context.keys = std::make_shared<key_table>();
-  if (!config.listen.empty() || context.fleet) {
+  if (!config.listen.empty() || context.store_away) {
     auto own = open_node_key(config.data_dir);
     if (!own)
       return tl::unexpected<failure>(own.error());
@@ -326,8 +337,8 @@ result<void> running_node::begin(const node_config& config,
   if (!store)
     return tl::unexpected<failure>(store.error());
   context->store = std::move(*store);
+  context->fleet = std::make_shared<caged::directory>();
   if (context->store->kind() == "etcd") {
-    context->fleet = std::make_shared<caged::directory>();
     context->store_away = [this]() -> std::optional<failure> {
       const auto* member = member_view_.load();
       return member != nullptr ? member->away() : std::nullopt;
@@ -362,6 +373,9 @@ result<void> running_node::begin(const node_config& config,
     web.cert = config.gateway_cert;
     web.key = config.gateway_key;
     web.origins = split(config.gateway_origins, ',');
+    web.targets = [fleet = context->fleet] {
+      return scrape_targets(fleet->nodes());
+    };
     auto opened = gateway::open(web, context->tokens, exposer_);
     if (!opened)
       return tl::unexpected<failure>(opened.error());
@@ -399,10 +413,14 @@ result<void> running_node::begin(const node_config& config,
   context->store_calls = context->store->kind() == "sqlite"
                              ? context->records
                              : system_->spawn<caf::detached>(worker);
-  if (context->fleet)
+  if (context->store_away) // others share it
     if (auto done = open_links(*context); !done)
       return done;
   context_ = context;
+  // Known to itself before the store tells anything, and before anybody asks.
+  context_->fleet->apply(
+      {node_key(context_->node_id, "info"), encode(own_record(config)), 0},
+      false);
 
   supervisor_ = system_->spawn(supervisor, context_, std::move(*memory));
   entrypoint_ = system_->spawn(entrypoint, context_, supervisor_);
@@ -435,8 +453,15 @@ result<void> running_node::begin(const node_config& config,
   }
   if (gateway_)
     gateway_->start(on_request, on_gone);
+  if (scraped_in_vain(exposer_->listen_address(), context_->listen))
+    log_event("metrics are served on loopback alone: a Prometheus elsewhere "
+              "will find this node silent",
+              {{"metrics", exposer_->listen_address()},
+               {"hint", "--metrics-address ADDRESS:9464"}});
   if (context_->store_away)
     join_fleet(config);
+  else
+    stand_alone(config);
   // Re-adoption comes last, when there is nothing left that could refuse to
   // start.
   caf::anon_send(supervisor_, atom::start::value);
@@ -480,6 +505,60 @@ result<void> running_node::open_links(node_context& context) {
   return {};
 }
 
+/// What this node says of itself.
+node_record running_node::own_record(const node_config& config) const {
+  node_record self;
+  self.id = context_->node_id;
+  self.name = context_->node;
+  self.version = context_->version;
+  const auto abilities = driver_->capabilities();
+  self.runtime = abilities.name;
+  for (const auto mode : abilities.networks)
+    self.networks.emplace_back(to_string(mode));
+  self.address = context_->listen;
+  self.public_key = context_->public_key;
+  self.metrics =
+      scrape_address(exposer_->listen_address(), context_->listen, host_name());
+  self.labels = config.labels;
+  self.total = context_->total;
+  return self;
+}
+
+/// What the store tells of nodes and placements.
+void running_node::follow_fleet() {
+  followers_.push_back(std::make_unique<store_follower>(
+      context_->store, "nodes/",
+      [fleet = context_->fleet, port = tcp_.get()](const record& what,
+                                                   bool erased) {
+        fleet->apply(what, erased);
+        if (port && !node_of_key(what.key, "info").empty())
+          port->keys_changed(); // one may be gone, and its key with it
+      },
+      [fleet = context_->fleet] { fleet->loaded(); }));
+  followers_.push_back(std::make_unique<store_follower>(
+      context_->store, "placements/",
+      [fleet = context_->fleet](const record& what, bool erased) {
+        fleet->apply(what, erased);
+      }));
+}
+
+/// A store of its own: the same records, of one node.
+void running_node::stand_alone(const node_config& config) {
+  const auto self = own_record(config);
+  const auto key = node_key(self.id, "info");
+  // Who asks it knows that it lives; a lease would say nothing more.
+  context_->fleet->apply({node_key(self.id, "live"), self.version, 0}, false);
+  const auto was = context_->store->get(key);
+  if (!was || !*was || (*was)->value != encode(self)) {
+    const auto said = context_->store->commit(
+        {}, {{operation::kind::put, key, encode(self)}});
+    if (!said) // a full disk is no reason not to start
+      log_event("what this node is could not be written",
+                {{"error", said.error().message}});
+  }
+  follow_fleet();
+}
+
 /// What other nodes do to the store, and that this one is there.
 void running_node::join_fleet(const node_config& config) {
   followers_.push_back(std::make_unique<store_follower>(
@@ -499,34 +578,9 @@ void running_node::join_fleet(const node_config& config) {
     if (!live)
       caf::anon_send(to, atom::lost::value, id);
   });
-  followers_.push_back(std::make_unique<store_follower>(
-      context_->store, "nodes/",
-      [fleet = context_->fleet, port = tcp_.get()](const record& what,
-                                                   bool erased) {
-        fleet->apply(what, erased);
-        if (port && !node_of_key(what.key, "info").empty())
-          port->keys_changed(); // one may be gone, and its key with it
-      },
-      [fleet = context_->fleet] { fleet->loaded(); }));
-  followers_.push_back(std::make_unique<store_follower>(
-      context_->store, "placements/",
-      [fleet = context_->fleet](const record& what, bool erased) {
-        fleet->apply(what, erased);
-      }));
-  node_record self;
-  self.id = context_->node_id;
-  self.name = context_->node;
-  self.version = context_->version;
-  const auto abilities = driver_->capabilities();
-  self.runtime = abilities.name;
-  for (const auto mode : abilities.networks)
-    self.networks.emplace_back(to_string(mode));
-  self.address = context_->listen;
-  self.public_key = context_->public_key;
-  self.labels = config.labels;
-  self.total = context_->total;
+  follow_fleet();
   member_ = std::make_unique<membership>(
-      context_->store, std::move(self), membership::options{},
+      context_->store, own_record(config), membership::options{},
       [](const std::optional<failure>& away) {
         if (away)
           log_event("the store is away: sandboxes go on, none can be made",

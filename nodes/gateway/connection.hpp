@@ -1,6 +1,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -38,6 +39,7 @@ struct shared {
   const gateway_rules::policy policy;
   std::shared_ptr<token_table> tokens;
   std::shared_ptr<metrics_sink> metrics;
+  const std::function<std::string()> targets; ///< gateway_options
   node_link node;
   std::unordered_map<connection*, std::shared_ptr<connection>> connections;
 

@@ -114,6 +114,9 @@ net::awaitable<bool> exchange::serve() {
   }
   if (request.method() == http::verb::options)
     co_return co_await preflight(parser.is_done());
+  if (targets_)
+    co_return co_await send_targets(parser.is_done(),
+                                    request.method() == http::verb::head);
   const auto upgrade = is_upgrade(request.base());
   deadline_ = steady::now() + body_time;
   co_await pass_head(request, upgrade);
@@ -349,6 +352,8 @@ net::awaitable<bool> exchange::refuse() {
   out.version(http_1_0_ ? 10 : 11);
   out.set(http::field::content_type, "application/json");
   out.set(http::field::cache_control, "no-store");
+  if (why.status == 405)
+    out.set(http::field::allow, "GET, HEAD");
   if (why.status == 401)
     out.set(http::field::www_authenticate, "Bearer");
   if (why.status == 503)
@@ -357,6 +362,25 @@ net::awaitable<bool> exchange::refuse() {
   out.keep_alive(keep_);
   allow_origin(out);
   const std::string text = text_of(out.base()) + body;
+  co_await send(text);
+  co_return keep_;
+}
+
+/// "The SD endpoint must answer with an HTTP 200 response, with the HTTP Header
+/// Content-Type: application/json" (Prometheus, Writing HTTP SD).
+net::awaitable<bool> exchange::send_targets(bool complete, bool head) {
+  with_.metrics->gateway_request(200);
+  keep_ = keep_ && complete;
+  const auto body = with_.targets();
+  http::response<http::empty_body> out;
+  out.result(http::status::ok);
+  out.version(http_1_0_ ? 10 : 11);
+  out.set(http::field::content_type, "application/json");
+  out.set(http::field::cache_control, "no-store");
+  out.content_length(body.size());
+  out.keep_alive(keep_);
+  allow_origin(out);
+  const std::string text = text_of(out.base()) + (head ? std::string{} : body);
   co_await send(text);
   co_return keep_;
 }

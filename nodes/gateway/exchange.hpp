@@ -108,12 +108,14 @@ private:
   void misread(error_code why);
   net::awaitable<bool> refuse();
   net::awaitable<bool> preflight(bool complete);
+  net::awaitable<bool> send_targets(bool complete, bool head);
 
   unsigned served_ = 0;
 
   // The request.
   bool keep_ = false, http_1_0_ = false, chunked_up_ = false;
   bool own_sandbox_ = false; ///< it came to /v1/mcp
+  bool targets_ = false;     ///< it came to /v1/sd/prometheus
   std::string cors_;         ///< its Origin, when it is allowed
   std::string query_;
   api::token_info token_;

@@ -39,7 +39,7 @@ net::awaitable<bool> exchange::admit(const http::request_header<>& request) {
     cors_ = head.origin;
   if (!may(head))
     co_return false;
-  if (head.method == "OPTIONS")
+  if (head.method == "OPTIONS" || targets_)
     co_return true;
   deadline_ = steady::now() + sandbox_time;
   api::mcp_target target;
@@ -71,6 +71,7 @@ bool exchange::may(const rules::head& head) {
     bad = rules::refusal{503, "there are as many connections as there may "
                               "be: close one or try again later"};
   const auto place = rules::parse_target(head.target);
+  targets_ = place && place->targets && with_.targets;
   // The preflight of a browser cannot carry a token (Fetch, "CORS
   // protocol").
   if (!bad && head.method == "OPTIONS" && place)
@@ -79,11 +80,13 @@ bool exchange::may(const rules::head& head) {
   if (!bad) {
     token = with_.tokens->find(rules::bearer_of(head.authorization),
                                wall_clock_ms());
-    if (!token)
+    if (targets_)
+      bad = rules::check_targets(with_.policy, head.method, token);
+    else if (!token)
       bad = rules::refusal{401, "a token that is valid is required: send "
                                 "Authorization: Bearer with what caged "
                                 "token create printed"};
-    else if (!place)
+    else if (!place || place->targets)
       bad = rules::refusal{404, "there is nothing at this path: it is "
                                 "/v1/sandboxes/ID/mcp or /v1/mcp"};
     else
@@ -93,7 +96,7 @@ bool exchange::may(const rules::head& head) {
     refusal_ = std::move(*bad);
     return false;
   }
-  token_ = std::move(*token);
+  token_ = token ? std::move(*token) : api::token_info{};
   query_ = place->query;
   return true;
 }

@@ -65,10 +65,16 @@ result<void> load_tls(net::ssl::context& to, const gateway_options& from) {
 class web_gateway final : public gateway {
 public:
   web_gateway(gateway_rules::policy policy, std::shared_ptr<token_table> tokens,
-              std::shared_ptr<metrics_sink> metrics, std::size_t most)
-      : with_{io_, std::move(policy), std::move(tokens), std::move(metrics), {},
+              std::shared_ptr<metrics_sink> metrics,
+              const gateway_options& options)
+      : with_{io_,
+              std::move(policy),
+              std::move(tokens),
+              std::move(metrics),
+              options.targets,
+              {},
               {}},
-        most_{most} {}
+        most_{options.max_connections} {}
   ~web_gateway() override { web_gateway::stop(); }
 
   result<void> bind(const gateway_options& options) {
@@ -258,8 +264,7 @@ gateway::open(const gateway_options& options,
   if (!policy)
     return tl::unexpected<failure>(policy.error());
   auto made = std::make_unique<web_gateway>(
-      std::move(*policy), std::move(tokens), std::move(metrics),
-      options.max_connections);
+      std::move(*policy), std::move(tokens), std::move(metrics), options);
   if (auto bound = made->bind(options); !bound)
     return tl::unexpected<failure>(bound.error());
   return std::unique_ptr<gateway>{std::move(made)};

@@ -21,13 +21,17 @@ struct gateway_options {
   std::filesystem::path cert, key;
   std::vector<std::string> origins; ///< of web pages, beside loopback's
   std::size_t max_connections = 1024;
+  /// The answer of /v1/sd/prometheus, JSON; called on the gateway's thread,
+  /// must not block. Empty: there is no such place.
+  std::function<std::string()> targets;
 };
 
 /// MCP for everybody: HTTP and WebSocket at /v1/sandboxes/ID/mcp and /v1/mcp,
-/// with a bearer token, on to the MCP server in the sandbox. The gateway knows
-/// who may and where to; sessions, replay and every message belong to that
-/// server (docs/adr/0008). One I/O thread, whatever the number of connections.
-/// Actors know it as one more client port.
+/// with a bearer token (and the fleet's targets for Prometheus at
+/// /v1/sd/prometheus, see gateway_rules::check_targets), on to the MCP server
+/// in the sandbox. The gateway knows who may and where to; sessions, replay and
+/// every message belong to that server (docs/adr/0008). One I/O thread,
+/// whatever the number of connections. Actors know it as one more client port.
 class gateway : public client_sink {
 public:
   using on_request = std::function<void(api::request)>;

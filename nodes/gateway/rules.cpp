@@ -57,12 +57,14 @@ result<policy> make_policy(const std::string& address, bool tls,
 
 std::optional<place> parse_target(std::string_view target) {
   constexpr std::string_view plain = "/v1/mcp";
+  constexpr std::string_view discovery = "/v1/sd/prometheus";
   constexpr std::string_view before = "/v1/sandboxes/";
   constexpr std::string_view behind = "/mcp";
   const auto path = target.substr(0, target.find('?'));
   place out;
   out.query = target.substr(path.size());
-  if (path == plain)
+  out.targets = path == discovery;
+  if (path == plain || out.targets)
     return out;
   if (!path.starts_with(before) || !path.ends_with(behind)
       || path.size() <= before.size() + behind.size())
@@ -127,6 +129,21 @@ std::optional<refusal> check_token(const api::token_info& token,
     return refusal{403, "this token is not for sandbox " + shown(at.sandbox)
                             + " but for " + token.sandbox
                             + ": the path names its id"};
+  return std::nullopt;
+}
+
+std::optional<refusal>
+check_targets(const policy& by, std::string_view method,
+              const std::optional<api::token_info>& token) {
+  if (!by.loopback && !token)
+    return refusal{401, "a token that is valid is required here: send "
+                        "Authorization: Bearer with what caged token create "
+                        "--scope read printed"};
+  if (!by.loopback && token->scope != api::token_scope::read)
+    return refusal{403, "this token is for MCP sessions that change things: "
+                        "make one with caged token create --scope read"};
+  if (method != "GET" && method != "HEAD")
+    return refusal{405, "this is read with GET"};
   return std::nullopt;
 }
 

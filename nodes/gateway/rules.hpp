@@ -39,10 +39,12 @@ struct policy {
 result<policy> make_policy(const std::string& address, bool tls,
                            std::vector<std::string> origins);
 
-/// /v1/sandboxes/REF/mcp, or /v1/mcp (no sandbox), with the query behind it.
+/// /v1/sandboxes/REF/mcp, or /v1/mcp (no sandbox), with the query behind it; or
+/// /v1/sd/prometheus.
 struct place {
   std::string sandbox;
-  std::string query; ///< with "?"; may be empty
+  std::string query;    ///< with "?"; may be empty
+  bool targets = false; ///< the last one
 };
 std::optional<place> parse_target(std::string_view target);
 
@@ -56,6 +58,13 @@ std::string_view bearer_of(std::string_view authorization);
 /// Whether this token opens this place.
 std::optional<refusal> check_token(const api::token_info& token,
                                    const place& at);
+
+/// Who may read /v1/sd/prometheus, and how: on loopback everybody, as the
+/// metrics themselves; elsewhere who has a token that may read. `token` is the
+/// bearer's, where it is valid.
+std::optional<refusal>
+check_targets(const policy& by, std::string_view method,
+              const std::optional<api::token_info>& token);
 
 /// Session ids of /v1/mcp name the sandbox: "cage-abc12345.ID".
 std::string join_session(const std::string& sandbox, std::string_view inner);

@@ -122,6 +122,22 @@ TEST_CASE("bash completes ids and names of sandboxes, of the line's endpoint") {
   CHECK(node.clear().empty());
 }
 
+TEST_CASE("bash completes ids and names of nodes") {
+  test_node node{{"--node-name", "worker-1"}};
+  REQUIRE(node.start());
+  const auto all =
+      bash_completes({"caged", "node", "get", ""}, node.endpoint());
+  CHECK(offers(all, "worker-1"));
+  CHECK(all.size() == 2); // and its id
+  for (const auto& words : std::vector<std::vector<std::string>>{
+           {"caged", "node", "cordon", "other", "work"},
+           {"caged", "node", "rm", "-f", "work"},
+           {"caged", "up", "--node", "work"}})
+    CHECK(bash_completes(words, node.endpoint())
+          == std::vector<std::string>{"worker-1"});
+  CHECK(node.clear().empty());
+}
+
 TEST_CASE("completion is silent without a node, and beside one that hangs") {
   auto none = plain_caged(
       {"__complete", "sandboxes", "--endpoint", "ipc:///nowhere/at/all"});

@@ -7,6 +7,7 @@
 #include "messages/text.hpp"
 #include "tests/support/etcd.hpp"
 #include "tests/support/fleet.hpp"
+#include "tests/support/gateway_client.hpp"
 
 // caged-node with an etcd as its store.
 using namespace caged;
@@ -172,6 +173,73 @@ TEST_CASE("a token that one node revokes is no token on any other") {
   CHECK(eventually(20s, [&] { return known(two); }));
   CHECK(two.caged({"token", "revoke", id}).exit == 0);
   CHECK(eventually(20s, [&] { return !known(one); }));
+  CHECK(one.clear() == "");
+  CHECK(two.clear() == "");
+}
+
+TEST_CASE("nodes on one etcd are listed, cordoned and removed through any") {
+  if (!can_run())
+    return;
+  etcd_cluster etcd;
+  REQUIRE(etcd.start());
+  test_node one{{"--store", url(etcd), "--node-name", "one"}},
+      two{{"--store", url(etcd), "--node-name", "two", "--labels", "zone=b"}};
+  REQUIRE(one.start());
+  REQUIRE(two.start());
+  auto row = [](const test_node& by, const std::string& of) {
+    const auto got = by.caged({"node", "get", of, "--format", "json"});
+    return got.exit == 0 ? json::parse(got.out) : json::object();
+  };
+  auto is = [&](const test_node& by, const std::string& of,
+                const std::string& status) {
+    return eventually(20s, [&] { return row(by, of)["status"] == status; });
+  };
+  for (const auto* by : {&one, &two})
+    for (const auto* of : {"one", "two"})
+      CHECK(is(*by, of, "ready"));
+  CHECK(row(one, "one")["self"] == true);
+  CHECK(row(one, "two")["self"] == false);
+  CHECK(row(one, "two")["labels"]["zone"] == "b");
+  const auto id = two.up({"--name", "web"});
+  REQUIRE_FALSE(id.empty());
+  CHECK(eventually(20s, [&] { return row(one, "two")["sandboxes"] == 1; }));
+  CHECK(row(one, "one")["sandboxes"] == 0);
+
+  // A cordon through one node counts on the other from the next `up` on.
+  CHECK(one.caged({"node", "cordon", "two"}).out == "two is cordoned\n");
+  const auto refused = two.caged({"up", "--no-config", "--node", "two"});
+  CHECK(refused.exit == 1);
+  INFO(refused.err);
+  CHECK(has(refused.err, "cordoned"));
+  CHECK(row(one, "two")["status"] == "ready,cordoned");
+  CHECK(is(two, "two", "ready,cordoned"));
+  CHECK(two.caged({"node", "uncordon", "two"}).exit == 0);
+  CHECK(is(one, "two", "ready"));
+  CHECK(has(one.caged({"node", "rm", "--force", "two"}).err, "is alive"));
+
+  two.kill();
+  CHECK(is(one, "two", "lost"));
+  // Still a target: `up` has to be 0 for it.
+  web_client client{port_of(one)};
+  client.send("GET /v1/sd/prometheus HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  CHECK(json::parse(client.response().body).size() == 2);
+  const auto full = one.caged({"node", "rm", "two"});
+  CHECK(full.exit == 1);
+  CHECK(has(full.err, "1 sandbox is placed on node \"two\""));
+  CHECK(has(full.err, "--force"));
+  CHECK(one.caged({"node", "rm", "--force", "two"}).out
+        == "two is removed, and 1 sandbox forgotten\n");
+  CHECK(one.caged({"node", "get", "two"}).exit == 1);
+  CHECK(keys(etcd, "/fleet/data/placements/").empty());
+  CHECK(keys(etcd, "/fleet/data/names/").empty());
+  for (const auto& each : keys(etcd, "/fleet/data/nodes/"))
+    CHECK(has(each, row(one, "one")["id"].get<std::string>()));
+
+  // Its daemon comes back: it is a node again, without what was forgotten.
+  REQUIRE(two.start());
+  CHECK(is(one, "two", "ready"));
+  CHECK(eventually(20s, [&] { return two.state("web") == ""; }));
+  CHECK(has(two.caged({"why", id}).out, "its placement is gone"));
   CHECK(one.clear() == "");
   CHECK(two.clear() == "");
 }

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/support/etcd.hpp"
 #include "tests/support/test_node.hpp"
 
 // A real Prometheus scrapes a real node.
@@ -21,12 +22,13 @@ bool has(const std::string& text, const std::string& part) {
 /// Prometheus on a port of its own, asked through promtool.
 class prometheus {
 public:
-  explicit prometheus(const std::string& target) {
+  /// What it scrapes: of a scrape_config, without the job's name.
+  explicit prometheus(const std::string& targets) {
     write_file(dir_ / "prometheus.yml", "global: {scrape_interval: 1s}\n"
                                         "scrape_configs:\n"
                                         "  - job_name: caged\n"
-                                        "    static_configs: [{targets: ['"
-                                            + target + "']}]\n");
+                                        "    "
+                                            + targets + "\n");
     // Port 0 is not supported by Prometheus: a free one is looked for.
     for (int port = 19090; port < 19190 && !server_; ++port) {
       port_ = port;
@@ -38,6 +40,14 @@ public:
           && tried->alive())
         server_ = std::move(tried);
     }
+  }
+  static std::string at(const std::string& target) {
+    return "static_configs: [{targets: ['" + target + "']}]";
+  }
+  /// What a gateway tells.
+  static std::string told_by(const std::string& gateway) {
+    return "honor_labels: true\n    http_sd_configs: [{url: 'http://" + gateway
+           + "/v1/sd/prometheus', refresh_interval: 1s}]";
   }
   bool up() const { return server_ != nullptr; }
 
@@ -97,7 +107,7 @@ TEST_CASE("a real Prometheus follows 20 sandboxes for a minute") {
     ids.push_back(node.up({"--cpus", "1", "--memory", "128", "--disk", "1"}));
     REQUIRE_FALSE(ids.back().empty());
   }
-  prometheus server{node.metrics_address()};
+  prometheus server{prometheus::at(node.metrics_address())};
   REQUIRE(server.up());
   REQUIRE(eventually(30s, [&] {
     return server.value("count(caged_sandbox_up == 1)") == 20.0;
@@ -134,4 +144,35 @@ TEST_CASE("a real Prometheus follows 20 sandboxes for a minute") {
       90s, [&] { return std::chrono::steady_clock::now() - begun >= 60s; }));
   CHECK(server.value("min_over_time(up{job=\"caged\"}[50s])") == 1.0);
   CHECK(node.clear().empty());
+}
+
+TEST_CASE("a real Prometheus finds the nodes of a fleet through one of them") {
+  if (run({"prometheus", "--version"}).exit != 0)
+    return skip("prometheus is not installed");
+  if (const auto why = etcd_cluster::missing(); !why.empty())
+    return skip(why);
+  etcd_cluster etcd;
+  REQUIRE(etcd.start());
+  const auto store = "etcd://" + etcd.endpoint(0).text() + "/fleet";
+  test_node one{{"--store", store, "--node-name", "one"}},
+      two{{"--store", store, "--node-name", "two", "--labels", "zone=b"}};
+  REQUIRE(one.start());
+  REQUIRE(two.start());
+  auto gateway = read_file(one.run_dir() + "/gateway-address");
+  gateway.erase(gateway.find_last_not_of('\n') + 1);
+  prometheus server{prometheus::told_by(gateway)};
+  REQUIRE(server.up());
+  CHECK(eventually(30s, [&] { return server.value("sum(up)") == 2.0; }));
+  CHECK(server.value(R"(up{node="two",label_zone="b"})") == 1.0);
+  CHECK(server.value(R"(caged_node_cpus{node="two"} > 0)"));
+  CHECK_FALSE(server.value(R"(count({exported_node!=""}))"));
+  // One that is gone is not forgotten: somebody is to be told.
+  two.kill();
+  CHECK(eventually(30s, [&] {
+    return server.value(R"(up{node="two"} == 0)") == 0.0
+           && server.value(R"(up{node="one"})") == 1.0;
+  }));
+  REQUIRE(two.start());
+  CHECK(one.clear() == "");
+  CHECK(two.clear() == "");
 }

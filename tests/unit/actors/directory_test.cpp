@@ -52,6 +52,7 @@ TEST_CASE("a directory knows nodes by what the store tells, in any order") {
   CHECK(all[1].node.id == "a1");
   CHECK_FALSE(all[1].live);
   CHECK(all[1].cordoned);
+  CHECK(all[1].cordoned_by == "uid:0");
   CHECK(fleet.node("two")->node.id == "a1");
   CHECK(fleet.node("b2")->node.name == "one");
   CHECK(fleet.node("three").error().code == ec::not_found);
@@ -82,6 +83,8 @@ TEST_CASE("a directory finds a sandbox as its owner names it") {
   put(fleet, "placements/cage-aaaa0002", placed("n2", "uid:8", "web"));
   put(fleet, "placements/cage-bbbb0003", placed("n2", "uid:7", ""));
   CHECK(fleet.placements().size() == 3);
+  CHECK(fleet.placed()
+        == std::map<std::string, std::uint32_t>{{"n1", 1}, {"n2", 2}});
   CHECK(fleet.placement("cage-aaaa0002")->node == "n2");
   CHECK_FALSE(fleet.placement("cage-zzzz0000"));
   CHECK(fleet.find("web", "uid:7", false)->sandbox == "cage-aaaa0001");
@@ -115,4 +118,17 @@ TEST_CASE("what a directory cannot read is as if it were not there") {
   erase(fleet, "placements/elsewhere");
   CHECK(fleet.unreadable() == 0);
   CHECK_FALSE(fleet.nodes().at(0).unreadable);
+}
+
+TEST_CASE("a cordon that was told early is not undone by older news") {
+  directory fleet;
+  put(fleet, "nodes/a/info", info("x"));
+  const auto key = std::string{"nodes/a/cordon"};
+  fleet.apply({key, "uid:0", 1000}, false); // before its store tells it
+  fleet.apply({key, {}, 999}, true);
+  CHECK(fleet.node("x")->cordoned);
+  fleet.apply({key, "uid:0", 1000}, false);
+  fleet.apply({key, {}, 1001}, true);
+  CHECK_FALSE(fleet.node("x")->cordoned);
+  CHECK(fleet.node("x")->cordoned_by.empty());
 }

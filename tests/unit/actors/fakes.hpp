@@ -14,6 +14,7 @@
 #include <caf/scoped_actor.hpp>
 #include <caf/send.hpp>
 
+#include "actors/directory.hpp"
 #include "actors/entrypoint.hpp"
 #include "actors/fleet_records.hpp"
 #include "messages/text.hpp"
@@ -136,6 +137,7 @@ public:
   int lose_answers = 0;   ///< so many commits are done and give unavailable
   bool then_away = false; ///< with the answer, the store is gone
   std::string type = "memory";
+  watch_handler told; ///< of every change
 
   result<std::int64_t>
   commit(const std::vector<compare>& compares,
@@ -150,11 +152,15 @@ public:
         return fail(ec::conflict, c.key + " was changed");
     }
     ++revision;
-    for (const auto& o : operations)
-      if (o.what == operation::kind::put)
-        records[o.key] = {o.key, o.value, revision};
-      else
+    for (const auto& o : operations) {
+      const bool erased = o.what == operation::kind::erase;
+      if (erased)
         records.erase(o.key);
+      else
+        records[o.key] = {o.key, o.value, revision};
+      if (told)
+        told({o.key, erased ? std::string{} : o.value, revision}, erased);
+    }
     if (lose_answers > 0) {
       --lose_answers;
       away = away || then_away;
@@ -529,6 +535,10 @@ public:
           return "digest " + std::string{secret};
         });
     context->keys = std::make_shared<key_table>();
+    context->fleet = std::make_shared<directory>();
+    store->told = [fleet = context->fleet](const record& what, bool erased) {
+      fleet->apply(what, erased);
+    };
     context->boot_id = "this-boot";
     context->boot_ms = [this] {
       return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -539,6 +549,23 @@ public:
     context->request_stop = [this] { stop_requested = true; };
   }
   ~node() { halt(); }
+
+  /// What a node says of itself, into the store.
+  void join(const std::string& id, const std::string& called, bool live,
+            std::map<std::string, std::string> labels = {}) {
+    node_record info;
+    info.id = id;
+    info.name = called;
+    info.version = "test";
+    info.runtime = "oci";
+    info.networks = {"none"};
+    info.labels = std::move(labels);
+    info.total = context->total;
+    store->commit({},
+                  {{operation::kind::put, node_key(id, "info"), encode(info)},
+                   {live ? operation::kind::put : operation::kind::erase,
+                    node_key(id, "live"), live ? "test" : ""}});
+  }
 
   /// Starts (or, after halt, restarts) the actors from the journal.
   void boot() {

@@ -11,6 +11,7 @@ TEST_CASE("records of the fleet are read as they were written") {
   node.version = "1.2";
   node.address = "tcp://10.0.0.1:7400";
   node.public_key = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID";
+  node.metrics = "10.0.0.1:9464";
   node.runtime = "oci";
   node.networks = {"none", "full"};
   node.labels = {{"zone", "a"}, {"disk", "\"fast\"\n"}};
@@ -52,6 +53,18 @@ TEST_CASE("a record of the fleet that is none is refused, member by member") {
   CHECK_FALSE(decode_placement("cage-abc12345", "n1"));
   CHECK_FALSE(decode_placement("elsewhere", encode(placement_record{})));
   CHECK_FALSE(decode_node("node-1", R"({"name":"one"})"));
+}
+
+TEST_CASE("a node of an earlier version, which names no metrics, is read") {
+  node_record node;
+  node.id = node.name = "one";
+  auto text = encode(node);
+  const std::string member = R"("metrics":"",)";
+  REQUIRE(text.find(member) != std::string::npos);
+  text.erase(text.find(member), member.size());
+  CHECK(decode_node("one", text) == node);
+  text.insert(1, R"("metrics":7,)");
+  CHECK_FALSE(decode_node("one", text));
 }
 
 TEST_CASE("a record with members that are not known yet is read") {

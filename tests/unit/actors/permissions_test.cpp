@@ -14,15 +14,18 @@ using namespace caged::fakes;
 namespace {
 
 const std::set<std::string_view> users = {
-    "hello",        "up",         "list",         "get",        "exec",
-    "destroy",      "logs",       "why",          "data",       "ack",
-    "credit",       "eof",        "signal",       "resize",     "pause",
-    "resume",       "ps",         "kill",         "events",     "dial",
-    "token_create", "token_list", "token_revoke", "node_status"};
+    "hello",        "up",         "list",         "get",         "exec",
+    "destroy",      "logs",       "why",          "data",        "ack",
+    "credit",       "eof",        "signal",       "resize",      "pause",
+    "resume",       "ps",         "kill",         "events",      "dial",
+    "token_create", "token_list", "token_revoke", "node_status", "node_list",
+    "node_get"};
 const std::set<std::string_view> viewers = {
-    "hello", "list", "get", "logs", "why", "ps", "events", "node_status"};
+    "hello", "list",   "get",         "logs",      "why",
+    "ps",    "events", "node_status", "node_list", "node_get"};
 const std::set<std::string_view> admins_alone = {
-    "node_audit", "node_shutdown", "key_authorize", "key_revoke", "key_list"};
+    "node_audit", "node_shutdown", "key_authorize", "key_revoke",
+    "key_list",   "node_cordon",   "node_remove"};
 
 template <std::size_t... I>
 std::vector<api::request_body> every_body(std::index_sequence<I...>) {

@@ -578,3 +578,29 @@ TEST_CASE("whatever comes and goes, no node has more than it can take") {
       }()));
   }
 }
+
+TEST_CASE("one node alone is judged by what is asked of a node") {
+  auto here = node("one");
+  here.node.labels = {{"zone", "a"}};
+  auto what = wanted();
+  CHECK(placeable(here, what));
+  // Without a word about nodes room and runtime are the booking's to judge.
+  what.spec.runtime = "qemu";
+  what.spec.cpus = 17;
+  CHECK(placeable(here, what));
+  what = wanted();
+  what.node = "one";
+  what.require = {{"zone", "a"}};
+  CHECK(placeable(here, what));
+  what.require = {{"zone", "b"}};
+  CHECK(placeable(here, what).error().message
+        == "node \"one\" has no room: it lacks the label zone=b");
+  what.node = "two";
+  CHECK(placeable(here, what).error().code == ec::not_found);
+  here.cordoned = true;
+  here.cordoned_by = "key:a\nb";
+  const auto no = placeable(here, wanted());
+  CHECK(no.error().code == ec::no_capacity);
+  CHECK(no.error().message
+        == "node \"one\" is cordoned by key:a\\nb: it takes no new sandboxes");
+}

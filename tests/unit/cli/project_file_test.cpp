@@ -62,6 +62,7 @@ TEST_CASE("a project file sets every option of up") {
                      "disk: 7\npids: 99\nnetwork: none\n"
                      "env: {A: 1, B: 'two words', C: true}\n"
                      "labels:\n  team: blue\nname: web\nworkdir: /srv\n"
+                     "node: worker-1\nrequire: {zone: a}\n"
                      "init_script: |\n  echo one\n"
                      "command: [sh, -c, 'exit 3']\n");
   REQUIRE(got.has_value());
@@ -76,6 +77,8 @@ TEST_CASE("a project file sets every option of up") {
   CHECK(got->spec.labels.at("team") == "blue");
   CHECK(got->spec.name == "web");
   CHECK(got->spec.workdir == "/srv");
+  CHECK(got->node == "worker-1");
+  CHECK(got->require == std::map<std::string, std::string>{{"zone", "a"}});
   CHECK(got->spec.init_script == "echo one\n");
   CHECK(got->command == std::vector<std::string>{"sh", "-c", "exit 3"});
   CHECK(in.read("command: exit 3\n")->command
@@ -108,6 +111,9 @@ TEST_CASE("what a project file cannot say is refused with its line") {
   in.refuses("pids: 5\n", 1, {"pids", "16"});
   in.refuses("network: some\n", 1, {"some", "allowlist"});
   in.refuses("runtime: qemu\n", 1, {"qemu", "oci"});
+  in.refuses("node: [a]\n", 1, {"node", "one value"});
+  in.refuses("require: a\n", 1, {"require", "map"});
+  in.refuses("require:\n  zone:\n", 2, {"require", "zone", "no value"});
   in.refuses("name: No Good\n", 1, {"No Good", "a-z"});
   in.refuses("workdir: here\n", 1, {"here", "absolute"});
   in.refuses("env: [A=1]\n", 1, {"env", "map"});

@@ -1,5 +1,7 @@
 #include <catch2/catch.hpp>
 
+#include <set>
+
 #include "messages/client_api_wire.hpp"
 #include "messages/text.hpp"
 
@@ -74,6 +76,10 @@ TEST_CASE("every request survives its way over the wire") {
   spec.init_script = "true\n";
   auto up = round_trip(api::up{spec});
   CHECK(std::get<api::up>(up.body).spec == spec);
+  const auto placed = std::get<api::up>(
+      round_trip(api::up{spec, "worker-1", {{"zone", "a"}}}).body);
+  CHECK(placed.node == "worker-1");
+  CHECK(placed.require.at("zone") == "a");
   auto exec = std::get<api::exec>(round_trip(an_exec()).body);
   CHECK(exec.argv == an_exec().argv);
   CHECK(exec.rows == 30);
@@ -120,6 +126,35 @@ TEST_CASE("every request survives its way over the wire") {
   round_trip(api::key_revoke{std::string(40, '1')});
   round_trip(api::key_revoke{"alice"});
   round_trip(api::key_list{});
+  round_trip(api::node_list{});
+  CHECK(std::get<api::node_get>(round_trip(api::node_get{"worker-1"}).body).node
+        == "worker-1");
+  for (const bool on : {true, false})
+    CHECK(std::get<api::node_cordon>(
+              round_trip(api::node_cordon{"worker-1", on}).body)
+              .on
+          == on);
+  CHECK(std::get<api::node_remove>(
+            round_trip(api::node_remove{"worker-1", true}).body)
+            .force);
+}
+
+TEST_CASE("a node that is not named, and what no node can have, is refused") {
+  const std::string long_name(300, 'x');
+  CHECK(refusal(encoded(api::node_get{})) == ec::bad_request);
+  CHECK(refusal(encoded(api::node_cordon{})) == ec::bad_request);
+  CHECK(refusal(encoded(api::node_remove{})) == ec::bad_request);
+  CHECK(refusal(encoded(api::node_get{long_name})) == ec::too_large);
+  CHECK(refusal(encoded(api::up{{}, long_name, {}})) == ec::too_large);
+  CHECK(refusal(encoded(api::up{{}, {}, {{"", "a"}}})) == ec::bad_request);
+  CHECK(refusal(encoded(api::up{{}, {}, {{"zone", "a\nb"}}}))
+        == ec::bad_request);
+  std::map<std::string, std::string> many;
+  for (std::size_t i = 0; i <= limits::labels_max; ++i)
+    many["label-" + std::to_string(i)] = "x";
+  CHECK(refusal(encoded(api::up{{}, {}, many})) == ec::bad_request);
+  many.erase(many.begin());
+  round_trip(api::up{{}, {}, many});
 }
 
 TEST_CASE("a key that cannot be one is refused on the wire") {
@@ -196,6 +231,19 @@ TEST_CASE("every reply survives its way over the wire") {
   round_trip_reply(api::token_reply{token, "caged-secret", "http://x/v1/mcp"});
   round_trip_reply(api::token_list_reply{{token, token}});
   round_trip_reply(api::token_revoke_reply{"tok-abc12345"});
+  api::node_info node;
+  node.id = "n1";
+  node.networks = {"none", "full"};
+  node.labels = {{"zone", "a"}};
+  node.live = node.cordoned = node.self = true;
+  node.cordoned_by = "uid:0";
+  node.metrics = "10.0.0.1:9464";
+  node.cpus_total = 8;
+  node.disk_gb_reserved = 5;
+  node.sandboxes = 3;
+  round_trip_reply(api::node_list_reply{{node, api::node_info{}}});
+  round_trip_reply(api::node_reply{node, true});
+  round_trip_reply(api::node_remove_reply{"n1", "one", 2});
   round_trip_reply(api::error_reply{{ec::not_found, "no", "look"}, "s", "n"});
   round_trip_reply(api::stream_data{api::channel::out, 3, "abc"});
   round_trip_reply(api::stream_eof{api::channel::err, 3});
@@ -270,4 +318,18 @@ TEST_CASE("the digest tells a repeat from another body") {
   CHECK(digest(one) == digest(two));
   two.memory_mb = 1024;
   CHECK(digest(one) != digest(two));
+  auto with = [](const std::string& node,
+                 std::map<std::string, std::string> require) {
+    return api::decode_request(encoded(api::up{{}, node, std::move(require)}))
+        ->digest;
+  };
+  const std::set<std::uint64_t> all = {with("", {}),
+                                       with("a", {}),
+                                       with("b", {}),
+                                       with("", {{"a", "b"}}),
+                                       with("", {{"ab", ""}}),
+                                       with("a", {{"a", "b"}}),
+                                       with("", {{"a", "b"}, {"c", "d"}})};
+  CHECK(all.size() == 7);
+  CHECK(with("a", {{"a", "b"}}) == with("a", {{"a", "b"}}));
 }

@@ -43,20 +43,37 @@ TEST_CASE("a gateway address that is none is refused with the form") {
   }
 }
 
-TEST_CASE("the gateway has two places, and nothing is decoded on the way") {
+TEST_CASE("the gateway has three places, and nothing is decoded on the way") {
   CHECK(parse_target("/v1/mcp")->sandbox.empty());
   CHECK(parse_target("/v1/mcp?session=a&received=2")->query
         == "?session=a&received=2");
+  CHECK_FALSE(parse_target("/v1/mcp")->targets);
+  CHECK(parse_target("/v1/sd/prometheus")->targets);
+  CHECK(parse_target("/v1/sd/prometheus?x")->targets);
   const auto one = parse_target("/v1/sandboxes/cage-abc12345/mcp?x=1");
   REQUIRE(one);
   CHECK(one->sandbox == "cage-abc12345");
   CHECK(one->query == "?x=1");
-  for (const auto* bad :
-       {"", "/", "/mcp", "/v1/mcp/", "/v1/sandboxes//mcp", "/v1/sandboxes/mcp",
-        "/v1/sandboxes/a/b/mcp", "/v1/sandboxes/../mcp",
-        "/v1/sandboxes/%2e%2e/mcp", "/v1/sandboxes/A/mcp", "//v1/mcp",
-        "/v1/sandboxes/a/mcp/", "/v1/./mcp", "http://x/v1/mcp", "/v1/mcp#x",
-        "/v1/sandboxes/a mcp"}) {
+  for (const auto* bad : {"",
+                          "/",
+                          "/mcp",
+                          "/v1/mcp/",
+                          "/v1/sandboxes//mcp",
+                          "/v1/sandboxes/mcp",
+                          "/v1/sandboxes/a/b/mcp",
+                          "/v1/sandboxes/../mcp",
+                          "/v1/sandboxes/%2e%2e/mcp",
+                          "/v1/sandboxes/A/mcp",
+                          "//v1/mcp",
+                          "/v1/sandboxes/a/mcp/",
+                          "/v1/./mcp",
+                          "http://x/v1/mcp",
+                          "/v1/mcp#x",
+                          "/v1/sandboxes/a mcp",
+                          "/v1/sd/prometheus/",
+                          "/v1/sd",
+                          "/v1/sd/",
+                          "/v1/sd//prometheus"}) {
     INFO(bad);
     CHECK_FALSE(parse_target(bad));
   }
@@ -136,4 +153,22 @@ TEST_CASE("a parameter of a query is found by its whole name") {
   CHECK(parameter("?session", "session").empty());
   CHECK(parameter("", "session").empty());
   CHECK(parameter("?&&=&session=", "session").empty());
+}
+
+TEST_CASE("who reads the targets of Prometheus needs a token beyond loopback") {
+  const auto here = *make_policy("127.0.0.1:0", false, {});
+  const auto open = *make_policy("0.0.0.0:0", true, {});
+  api::token_info read, full;
+  read.scope = api::token_scope::read;
+  auto status = [](const std::optional<refusal>& why) {
+    return why ? why->status : 200;
+  };
+  CHECK(status(check_targets(here, "GET", std::nullopt)) == 200);
+  CHECK(status(check_targets(here, "HEAD", full)) == 200);
+  CHECK(status(check_targets(here, "POST", read)) == 405);
+  CHECK(status(check_targets(open, "GET", std::nullopt)) == 401);
+  CHECK(status(check_targets(open, "POST", std::nullopt)) == 401);
+  CHECK(status(check_targets(open, "GET", full)) == 403);
+  CHECK(status(check_targets(open, "GET", read)) == 200);
+  CHECK(status(check_targets(open, "DELETE", read)) == 405);
 }
