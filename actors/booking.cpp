@@ -139,6 +139,16 @@ result<bool> why_not(store& in, const placement_record& what,
                   "choose another name, or destroy it: caged destroy "
                       + what.name);
   }
+  if (!what.request_id.empty()) {
+    const auto asked = in.get(request_key(what.owner, what.request_id));
+    if (!asked)
+      return tl::unexpected<failure>(asked.error());
+    if (*asked && (*asked)->value != what.sandbox)
+      return fail(ec::conflict,
+                  "request id " + escape_text(what.request_id, 64)
+                      + " has made " + escape_text((*asked)->value, 64),
+                  "make a new request id");
+  }
   const auto cordon = in.get(node_key(what.node, "cordon"));
   if (!cordon)
     return tl::unexpected<failure>(cordon.error());
@@ -188,6 +198,11 @@ result<bool> book_once(store& in, const placement_record& what,
     compares.push_back({name, 0});
     operations.push_back(put(std::move(name), what.sandbox));
   }
+  if (!what.request_id.empty()) {
+    auto request = request_key(what.owner, what.request_id);
+    compares.push_back({request, 0});
+    operations.push_back(put(std::move(request), what.sandbox));
+  }
   for (int doubts = 0;;) {
     auto done = in.commit(compares, operations);
     if (done) {
@@ -220,6 +235,22 @@ result<void> book(store& in, const placement_record& what,
       return {};
   }
   return patience::busy(what.node);
+}
+
+result<std::optional<placement_record>>
+find_request(store& from, const std::string& owner,
+             const std::string& request_id) {
+  const auto asked = from.get(request_key(owner, request_id));
+  if (!asked)
+    return tl::unexpected<failure>(asked.error());
+  if (!*asked)
+    return std::nullopt;
+  auto placed = read_placement(from, (*asked)->value);
+  if (!placed)
+    return tl::unexpected<failure>(std::move(placed.error()));
+  if (!*placed)
+    return std::nullopt;
+  return std::move((*placed)->what);
 }
 
 result<void> unbook(store& in, std::string_view sandbox,
@@ -256,6 +287,9 @@ result<void> unbook(store& in, std::string_view sandbox,
         operations.push_back(erase(std::move(name)));
       }
     }
+    // Its own as long as the placement is there.
+    if (!what.request_id.empty())
+      operations.push_back(erase(request_key(what.owner, what.request_id)));
     auto done = in.commit(compares, operations);
     if (done)
       return {};

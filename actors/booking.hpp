@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -8,9 +9,10 @@
 #include "actors/fleet_records.hpp"
 #include "actors/store.hpp"
 
-/// How places on nodes are taken and given back: "placements/ID", its name and
-/// the node's "reserved" change in one commit or not at all, compared by
-/// revision, so that entrypoints anywhere can never book one place twice.
+/// How places on nodes are taken and given back: "placements/ID", its name, its
+/// request and the node's "reserved" change in one commit or not at all,
+/// compared by revision, so that entrypoints anywhere can never book one place
+/// twice.
 ///
 /// The functions block: they are for the worker of store calls. Each may be
 /// called again with the same arguments, whatever it said before. Errors of all
@@ -32,7 +34,8 @@ result<reserved_view> read_reserved(store& from, std::string_view node);
 /// Takes `what.takes` of what.node, which has `total`. A placement that is
 /// there with the same request id, digest and node is this one. Errors:
 /// no_capacity (the node is full, or cordoned), conflict (the name, or the
-/// sandbox's id, is in use; nothing was changed).
+/// sandbox's id, is in use, or the request has made another sandbox; nothing
+/// was changed).
 result<void> book(store& in, const placement_record& what,
                   const capacity& total);
 
@@ -41,6 +44,12 @@ result<void> book(store& in, const placement_record& what,
 /// Errors: those of book; no_capacity by what `seen` says.
 result<bool> book_once(store& in, const placement_record& what,
                        const capacity& total, reserved_view& seen);
+
+/// What this `up` made, wherever it is; nothing: none yet, or it is destroyed.
+/// Errors: of the store; malformed.
+result<std::optional<placement_record>>
+find_request(store& from, const std::string& owner,
+             const std::string& request_id);
 
 /// The reverse of book, by what the placement says it takes; its name only
 /// where that is still this sandbox's. Absent: done. Error: conflict (it is

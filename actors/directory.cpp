@@ -15,6 +15,26 @@ constexpr std::string_view placements_prefix = "placements/";
 
 } // namespace
 
+sandbox_info lost_info(const placement_record& placed, const node_view& of) {
+  sandbox_info out;
+  out.id = placed.sandbox;
+  out.owner = placed.owner;
+  out.node = of.node.name;
+  out.state = phase::lost;
+  out.spec.name = placed.name;
+  out.spec.cpus = placed.takes.cpus;
+  out.spec.memory_mb = placed.takes.memory_mb;
+  out.spec.disk_gb = placed.takes.disk_gb;
+  out.created_ms = placed.created_ms;
+  const auto when =
+      of.silent_since_ms != 0 ? of.silent_since_ms : wall_clock_ms();
+  out.last_cause = {
+      when, phase::running, phase::lost, "fleet",
+      "node " + of.node.name
+          + (of.live ? " does not answer this node" : " is silent")};
+  return out;
+}
+
 void directory::on_liveness(liveness tell) {
   const std::lock_guard guard{mutex_};
   tell_ = std::move(tell);
@@ -33,10 +53,21 @@ void directory::apply(const record& what, bool erased) {
     bad_.erase(what.key);
   else
     bad_[what.key] = true;
-  if (read)
+  forget(id);
+  if (read) {
+    requests_[{read->owner, read->request_id}] = id;
     placements_[id] = std::move(*read);
-  else
-    placements_.erase(id);
+  }
+}
+
+void directory::forget(const std::string& sandbox) {
+  const auto at = placements_.find(sandbox);
+  if (at == placements_.end())
+    return;
+  const auto asked = requests_.find({at->second.owner, at->second.request_id});
+  if (asked != requests_.end() && asked->second == sandbox)
+    requests_.erase(asked);
+  placements_.erase(at);
 }
 
 void directory::apply_node(std::string_view rest, const record& what,
@@ -54,8 +85,14 @@ void directory::apply_node(std::string_view rest, const record& what,
     if (part == "info") {
       auto read = decode_node(id, what.value);
       good = erased || read;
+      if (mine.info) // another node may have that key by now
+        if (const auto at = keys_.find(mine.info->public_key);
+            at != keys_.end() && at->second == id)
+          keys_.erase(at);
       mine.info =
           !erased && read ? std::optional{std::move(*read)} : std::nullopt;
+      if (mine.info && !mine.info->public_key.empty())
+        keys_[mine.info->public_key] = id;
     } else if (part == "reserved") {
       auto read = decode_reserved(what.value);
       good = erased || read;
@@ -66,6 +103,7 @@ void directory::apply_node(std::string_view rest, const record& what,
       if (mine.live == erased)
         tell = tell_;
       mine.live = !erased;
+      mine.silent_since_ms = erased ? wall_clock_ms() : 0;
     } else if (part == "cordon" && what.revision >= mine.cordon_revision) {
       mine.cordoned = !erased;
       mine.cordoned_by = erased ? std::string{} : what.value;
@@ -89,8 +127,34 @@ node_view directory::view_of(const entry& from) {
   out.unreadable = from.unreadable;
   out.live = from.live;
   out.cordoned = from.cordoned;
+  out.silent_since_ms = from.silent_since_ms;
   out.cordoned_by = from.cordoned_by;
   return out;
+}
+
+void directory::loaded() {
+  const std::lock_guard guard{mutex_};
+  loaded_ = true;
+}
+
+bool directory::ready() const {
+  const std::lock_guard guard{mutex_};
+  return loaded_;
+}
+
+std::optional<std::string>
+directory::node_with_key(std::string_view public_key) const {
+  const std::lock_guard guard{mutex_};
+  const auto at = keys_.find(public_key);
+  return at == keys_.end() ? std::nullopt : std::optional{at->second};
+}
+
+std::optional<placement_record>
+directory::of_request(const std::string& owner, const std::string& id) const {
+  const std::lock_guard guard{mutex_};
+  const auto at = requests_.find({owner, id});
+  return at == requests_.end() ? std::nullopt
+                               : std::optional{placements_.at(at->second)};
 }
 
 std::vector<node_view> directory::nodes() const {

@@ -7,11 +7,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "actors/fleet_records.hpp"
 #include "actors/scheduler.hpp"
 #include "actors/store.hpp"
+#include "messages/sandbox.hpp"
 
 namespace caged {
 
@@ -30,11 +32,21 @@ public:
   using liveness = std::function<void(const std::string& id, bool live)>;
   void on_liveness(liveness tell);
 
+  /// All nodes that were there have been applied.
+  void loaded();
+  /// Until then nobody knows which nodes there are.
+  bool ready() const;
+
   /// Those that have said what they are, in the order of their names.
   std::vector<node_view> nodes() const;
   /// By id, then by name. Errors: not_found; ambiguous (a name of several).
   result<node_view> node(std::string_view reference) const;
+  /// The id of the node with this key (CURVE, Z85); nothing: none has it.
+  std::optional<std::string> node_with_key(std::string_view public_key) const;
   std::optional<placement_record> placement(const std::string& sandbox) const;
+  /// The sandbox that this `up` made.
+  std::optional<placement_record> of_request(const std::string& owner,
+                                             const std::string& id) const;
   std::vector<placement_record> placements() const;
   /// How many sandboxes are placed on each node, by its id.
   std::map<std::string, std::uint32_t> placed() const;
@@ -52,6 +64,7 @@ private:
     bool unreadable = false; ///< its "reserved"
     bool live = false;
     bool cordoned = false;
+    std::int64_t silent_since_ms = 0;
     std::string cordoned_by;
     /// Of that: what this node did itself, and told before the store did, is
     /// not undone by older news.
@@ -62,14 +75,23 @@ private:
              && !cordoned;
     }
   };
+  void forget(const std::string& sandbox);
   void apply_node(std::string_view rest, const record& what, bool erased);
   static node_view view_of(const entry& from);
 
   mutable std::mutex mutex_;
   std::map<std::string, entry, std::less<>> nodes_; ///< by id
   std::map<std::string, placement_record, std::less<>> placements_;
-  std::map<std::string, bool, std::less<>> bad_; ///< keys
+  std::map<std::string, bool, std::less<>> bad_;         ///< keys
+  std::map<std::string, std::string, std::less<>> keys_; ///< key -> node
+  /// (owner, request id) -> sandbox
+  std::map<std::pair<std::string, std::string>, std::string> requests_;
+  bool loaded_ = false;
   liveness tell_;
 };
+
+/// What can be said of a sandbox whose node does not answer: where it is, what
+/// it takes, and that it is lost.
+sandbox_info lost_info(const placement_record& placed, const node_view& of);
 
 } // namespace caged

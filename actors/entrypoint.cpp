@@ -54,18 +54,11 @@ void entrypoint_state::refuse(const api::request& request,
   refuse(request, to_failure(why), sandbox);
 }
 
-template <class Next>
-void entrypoint_state::with_sandbox(const request_ptr& request,
-                                    const std::string& reference,
-                                    bool destroyed_too, Next next) {
-  self->request(node, patience, atom::lookup::value, reference, request,
-                destroyed_too)
-      .then([next](found_sandbox& found) mutable { next(found); },
-            [this, request](caf::error& why) { refuse(*request, why); });
-}
-
 void entrypoint_state::handle(const request_ptr& request) {
   context->metrics->message(api::verb_of(request->body));
+  if (std::holds_alternative<api::client_gone>(request->body)
+      && request->hop != 0)
+    return client_gone(request->route);
   if (auto no = refusal_of(*request)) {
     context->metrics->client_refused("role");
     return refuse(*request, std::move(*no));
@@ -77,8 +70,14 @@ void entrypoint_state::handle(const request_ptr& request) {
                    api::hello_reply{api::protocol_version, context->version,
                                     context->node, request->caller});
           },
-          [&](const api::up&) { self->send(node, atom::run::value, request); },
+          [&](const api::up&) {
+            if (has_peers() && request->hop == 0)
+              return place(request);
+            self->send(node, atom::run::value, request);
+          },
           [&](const api::list&) {
+            if (has_peers() && request->hop == 0)
+              return list_all(request);
             self->request(node, patience, atom::list::value, request)
                 .then(
                     [this, request](api::list_reply& got) {
@@ -97,9 +96,7 @@ void entrypoint_state::handle(const request_ptr& request) {
           [&](const api::resume& what) { pause(request, what.sandbox, false); },
           [&](const api::ps& what) { ps(request, what); },
           [&](const api::kill& what) { kill(request, what); },
-          [&](const api::events&) {
-            self->send(node, atom::changed::value, request);
-          },
+          [&](const api::events& what) { events(request, what); },
           [&](const api::destroy& what) { destroy(request, what); },
           [&](const api::logs& what) { logs(request, what); },
           [&](const api::why& what) { why(request, what); },
@@ -170,9 +167,24 @@ void entrypoint_state::exec(const request_ptr& request,
 /// data, ack, credit, eof, signal and resize. Those of an exec that is over
 /// cross its exit on the way and are dropped: the client has been told.
 void entrypoint_state::stream(const request_ptr& request) {
-  auto it = streams_.find({request->route, request->id});
-  if (it != streams_.end())
+  if (auto it = streams_.find({request->route, request->id});
+      it != streams_.end())
     self->send(it->second, request);
+  else if (auto hop = hops_.find({request->route, request->id});
+           hop != hops_.end())
+    stream_on(hop->second, *request);
+}
+
+void entrypoint_state::events(const request_ptr& request,
+                              const api::events& what) {
+  if (!has_peers() || request->hop != 0)
+    return self->send(node, atom::changed::value, request);
+  if (what.sandbox.empty())
+    return events_of_all(request);
+  with_sandbox(request, what.sandbox, true,
+               [this, request](const found_sandbox&) {
+                 self->send(node, atom::changed::value, request);
+               });
 }
 
 void entrypoint_state::ended(const std::string& route, const std::string& id) {
@@ -189,6 +201,7 @@ void entrypoint_state::client_gone(const std::string& route) {
   }
   for (auto& [_, to] : told)
     self->send(to, atom::gone::value, route);
+  end_calls_of(route);
 }
 
 void entrypoint_state::get(const request_ptr& request, const api::get& what) {
@@ -374,6 +387,10 @@ entrypoint_actor::behavior_type entrypoint(entrypoint_state::pointer self,
       [self](atom::ended, const std::string& route, const std::string& id) {
         self->state.ended(route, id);
       },
+      [self](peer_answer& what) { self->state.answered(what); },
+      [self](const peer_lost& what) { self->state.link_lost(what); },
+      [self](atom::lost, const std::string& id) { self->state.node_lost(id); },
+      [self](atom::expire, std::uint64_t hop) { self->state.call_due(hop); },
       [self](atom::run) { self->state.context->request_stop(); },
       [self](atom::stop) { self->quit(); },
   };

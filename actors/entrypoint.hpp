@@ -1,21 +1,47 @@
 #pragma once
 
+#include <chrono>
+#include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
+#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <caf/stateful_actor.hpp>
 #include <caf/typed_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
 #include "actors/node_context.hpp"
+#include "actors/peer_links.hpp"
 #include "actors/supervisor.hpp"
 #include "messages/fwd.hpp"
 
 namespace caged {
 
+/// From the links to other nodes.
+struct peer_answer {
+  std::string node;
+  api::reply what;
+};
+struct peer_lost {
+  std::string node;
+  std::uint64_t up_to_hop = 0;
+  failure why;
+};
+
+} // namespace caged
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::peer_answer)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(caged::peer_lost)
+
+namespace caged {
+
 /// Every request of every client comes here: who asks, may they, which
-/// sandbox. Owns nothing durable. Extends stream_table_actor.
+/// sandbox, and which node has it: what is another's is passed on to that, as
+/// its client. Owns nothing durable. Extends stream_table_actor.
 using entrypoint_actor = caf::typed_actor<
     // From the client port. Answers go to the client sink, always.
     caf::reacts_to<request_ptr>,
@@ -23,6 +49,12 @@ using entrypoint_actor = caf::typed_actor<
     caf::reacts_to<atom::gone, std::string>,
     // An exec is over: route, request id.
     caf::reacts_to<atom::ended, std::string, std::string>,
+    // An answer of another node, or of this one to a call with route_home; a
+    // link that is gone; a node that is silent.
+    caf::reacts_to<peer_answer>, caf::reacts_to<peer_lost>,
+    caf::reacts_to<atom::lost, std::string>,
+    // Timer: a call has had its time.
+    caf::reacts_to<atom::expire, std::uint64_t>,
     // Timer: ends the daemon after a shutdown was answered.
     caf::reacts_to<atom::run>, caf::reacts_to<atom::stop>>;
 
@@ -36,6 +68,10 @@ public:
   void handle(const request_ptr& request);
   void client_gone(const std::string& route);
   void ended(const std::string& route, const std::string& id);
+  void answered(peer_answer& what);
+  void link_lost(const peer_lost& what);
+  void node_lost(const std::string& which);
+  void call_due(std::uint64_t hop);
 
   pointer self;
   context_ptr context;
@@ -47,10 +83,16 @@ private:
               const std::string& sandbox = {});
   void refuse(const api::request& request, const caf::error& why,
               const std::string& sandbox = {});
-  /// Looks the reference up and goes on with what was found.
-  template <class Next>
+  using on_found = std::function<void(found_sandbox&)>;
+  using on_placed = std::function<void(const placement_record&)>;
+  /// Looks the reference up and goes on with what was found; a sandbox of
+  /// another node's is that node's to go on with.
   void with_sandbox(const request_ptr& request, const std::string& reference,
-                    bool destroyed_too, Next next);
+                    bool destroyed_too, const on_found& next);
+  /// The same, with something else to do where it is another node's.
+  void locate(const request_ptr& request, const std::string& reference,
+              bool destroyed_too, const on_found& here,
+              const on_placed& elsewhere);
 
   void exec(const request_ptr& request, const std::string& sandbox,
             bool resumes);
@@ -75,10 +117,82 @@ private:
   void cordon_node(const request_ptr& request, const api::node_cordon& what);
   void remove_node(const request_ptr& request, const api::node_remove& what);
   void stream(const request_ptr& request);
+  void events(const request_ptr& request, const api::events& what);
+
+  // entrypoint_routing.cpp: whose sandbox it is.
+  struct search {
+    request_ptr request;
+    std::string reference;
+    bool destroyed_too = false;
+    on_found here;
+    on_placed elsewhere;
+    std::optional<found_sandbox> found; ///< here, by its prefix
+    failure why;                        ///< it was not found here
+  };
+  using search_ptr = std::shared_ptr<search>;
+  /// This node is one of several.
+  bool has_peers() const { return context->peers && context->fleet; }
+  void in_view(const search_ptr& what);
+  void in_store(const search_ptr& what);
+  void in_memories(const search_ptr& what);
+  void by_prefix(const search_ptr& what);
+  void settle(const search_ptr& what, const placement_record& placed);
+  void pass_on(const request_ptr& request, const placement_record& placed);
+  bool answer_lost(const request_ptr& request, const placement_record& placed,
+                   const node_view& of);
+
+  // entrypoint_calls.cpp: what another node, or this one, works on.
+  /// Takes one answer; true when it was the last. An error is one.
+  using on_answer = std::function<bool(api::reply_body&)>;
+  struct node_call {
+    request_ptr request; ///< the client's
+    std::string node;    ///< id; this one's own for a call with route_home
+    std::string sandbox; ///< for errors; may be empty
+    on_answer take;      ///< empty: answers are the client's
+    bool watched = false;
+  };
+  std::uint64_t start_call(node_call what, api::request_body body);
+  void stream_on(std::uint64_t hop, const api::request& what);
+  void end_calls_of(const std::string& route);
+  void end_call(std::uint64_t hop);
+  void fail_call(std::uint64_t hop, failure why);
+  failure away(const std::string& which, const std::string& sandbox,
+               const failure& why) const;
+  bool is_here(const std::string& which) const {
+    return which == context->node_id;
+  }
+
+  // entrypoint_place.cpp: which node an `up` goes to.
+  struct placing {
+    request_ptr request;
+    std::vector<std::string> left; ///< ids of nodes, the best last
+    std::set<std::string> tried;
+    failure last;
+    bool looked = false; ///< for an earlier try of it in the store
+  };
+  using placing_ptr = std::shared_ptr<placing>;
+  void place(const request_ptr& request);
+  void place_next(const placing_ptr& what);
+  void place_at(const placing_ptr& what, const std::string& which);
+  void placed_before(const placing_ptr& what, const std::string& asked,
+                     api::error_reply error);
+  std::vector<node_view> views() const;
+
+  // entrypoint_fleet.cpp: what all nodes have to answer.
+  void list_all(const request_ptr& request);
+  void events_of_all(const request_ptr& request);
 
   /// (route, request id) -> sandbox of a running exec.
   std::map<std::pair<std::string, std::string>, sandbox_actor> streams_;
+  std::map<std::uint64_t, node_call> calls_; ///< by hop
+  /// Those of clients: (route, request id) -> hop.
+  std::map<std::pair<std::string, std::string>, std::uint64_t> hops_;
+  std::uint64_t last_hop_ = 0;
 };
+
+/// Routes of calls to this very node begin with it: what it answers comes back
+/// as peer_answer, by the sink of clients.
+inline constexpr std::string_view route_home = "home/";
 
 entrypoint_actor::behavior_type entrypoint(entrypoint_state::pointer self,
                                            context_ptr context,

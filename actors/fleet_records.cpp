@@ -95,6 +95,14 @@ std::string name_key(std::string_view owner, std::string_view name) {
   return out;
 }
 
+std::string request_key(std::string_view owner, std::string_view request_id) {
+  std::string out = "requests/";
+  out += owner;
+  out += '/';
+  out += request_id;
+  return out;
+}
+
 std::string_view node_of_key(std::string_view key, std::string_view what) {
   constexpr std::string_view nodes = "nodes/";
   if (!key.starts_with(nodes))

@@ -62,6 +62,8 @@ std::string node_key(std::string_view id, std::string_view what);
 std::string placement_key(std::string_view sandbox);
 /// The value is the sandbox's id.
 std::string name_key(std::string_view owner, std::string_view name);
+/// Of an `up`: the value is the id of the sandbox that it made.
+std::string request_key(std::string_view owner, std::string_view request_id);
 /// The id in "nodes/ID/WHAT"; empty when it is no such key.
 std::string_view node_of_key(std::string_view key, std::string_view what);
 

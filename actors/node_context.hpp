@@ -17,6 +17,7 @@
 #include "actors/key_table.hpp"
 #include "actors/lifecycle.hpp"
 #include "actors/metrics_sink.hpp"
+#include "actors/peer_links.hpp"
 #include "actors/runtime.hpp"
 #include "actors/store.hpp"
 #include "actors/token_table.hpp"
@@ -65,6 +66,7 @@ struct node_context {
   std::shared_ptr<caged::journal> journal;
   std::shared_ptr<agent_port> agents;
   std::shared_ptr<client_sink> clients;
+  std::shared_ptr<peer_links> peers; ///< empty: it is the only node
   std::shared_ptr<metrics_sink> metrics;
   std::shared_ptr<exec_logs> logs;
   std::shared_ptr<token_table> tokens;

@@ -41,6 +41,7 @@ const std::array<permission, std::variant_size_v<api::request_body>>
         {"key_authorize", no, no},
         {"key_revoke", no, no},
         {"key_list", no, no},
+        {"client_gone", no, no}, // a node's alone; it asks nothing
         {"node_list", yes, yes},
         {"node_get", yes, yes},
         {"node_cordon", no, no},

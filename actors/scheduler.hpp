@@ -23,6 +23,9 @@ struct node_view {
   bool unreadable = false; ///< its "reserved" is no record: recount() mends it
   bool live = false;       ///< "nodes/ID/live" is there
   bool cordoned = false;
+  /// Wall clock, when its lease was seen to end; 0: it is live, or was silent
+  /// before anybody looked.
+  std::int64_t silent_since_ms = 0;
   std::string cordoned_by;               ///< who wanted that
   std::set<std::string> templates;       ///< that it has
   std::map<std::string, unsigned> ready; ///< members of its pool, by template

@@ -309,6 +309,10 @@ supervisor_state::lookup(const std::string& reference,
   if (gone && destroyed_too)
     return found_sandbox{gone->id, gone->owner, *gone, {}};
   auto id = resolve_reference(reference, visible);
+  // The node that passed it on says which one is meant.
+  if (request->hop != 0 && !exact)
+    id = fail(ec::not_found, "no sandbox " + caged::quoted(reference),
+              "caged list shows them");
   if (!id && gone && id.error().code == ec::not_found)
     return make_error(ec::not_found, reference + " is destroyed",
                       "caged why " + reference + " shows its history");

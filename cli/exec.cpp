@@ -178,7 +178,8 @@ result<void> exec_run::receive() {
     auto* error = std::get_if<api::error_reply>(&(*got)->body);
     // A daemon that is starting knows the sandbox but not yet its agent.
     bool waits = error && stream_.started() && is_transient(error->why.code)
-                 && error->why.code != ec::agent_lost;
+                 && error->why.code != ec::agent_lost
+                 && error->why.code != ec::lost;
     if (error && (attached_ || lost_before_))
       waits = waits || error->why.code == ec::unavailable;
     if (waits) {

@@ -18,8 +18,8 @@ constexpr std::array<std::string_view, std::variant_size_v<request_body>>
              "resize",      "pause",        "resume",        "ps",
              "kill",        "events",       "dial",          "token_create",
              "token_list",  "token_revoke", "key_authorize", "key_revoke",
-             "key_list",    "node_list",    "node_get",      "node_cordon",
-             "node_remove"};
+             "key_list",    "client_gone",  "node_list",     "node_get",
+             "node_cordon", "node_remove"};
 
 } // namespace
 

@@ -166,6 +166,10 @@ struct key_revoke {
 
 struct key_list {};
 
+/// From nodes alone: the client of theirs that asked for what bears this hop is
+/// gone. Never answered.
+struct client_gone {};
+
 struct destroy {
   std::string sandbox;
 };
@@ -478,8 +482,8 @@ using request_body =
                  node_audit, node_shutdown, stream_data, stream_ack,
                  stream_credit, stream_eof, exec_signal, exec_resize, pause,
                  resume, ps, kill, events, dial, token_create, token_list,
-                 token_revoke, key_authorize, key_revoke, key_list, node_list,
-                 node_get, node_cordon, node_remove>;
+                 token_revoke, key_authorize, key_revoke, key_list,
+                 client_gone, node_list, node_get, node_cordon, node_remove>;
 
 using reply_body =
     std::variant<hello_reply, up_progress, up_reply, list_reply, get_reply,
@@ -502,6 +506,9 @@ struct request {
   std::uint64_t digest = 0; ///< of the body, to tell repeats from conflicts
   request_body body;
   bool viewer = false; ///< may see every owner's sandboxes and change none
+  /// Another node passed it on, and has authorised it; 0: a client's own.
+  /// Nonzero is that node's number of the request.
+  std::uint64_t hop = 0;
 };
 
 /// The id of an answer that belongs to no request but to the connection: an
@@ -514,6 +521,7 @@ struct reply {
   std::string route;
   std::string id;
   reply_body body;
+  std::uint64_t hop = 0; ///< of the request that it answers
 };
 
 /// Name of a request's verb for metrics and logs: "up", "exec", "data", ...

@@ -152,6 +152,9 @@ namespace {
 
 using namespace wire;
 
+/// "key:" and a name, "uid:" and a number.
+constexpr std::size_t caller_max = 255;
+
 int hex_value(char c) {
   if (c >= '0' && c <= '9')
     return c - '0';
@@ -253,6 +256,13 @@ std::string encode(const request& message) {
   out.set_remaining_ms(static_cast<std::uint32_t>(
       std::clamp<std::int64_t>(message.remaining.count(), 0,
                                std::numeric_limits<std::uint32_t>::max())));
+  if (message.hop != 0) {
+    out.set_hop(message.hop);
+    out.set_caller(message.caller);
+    out.set_caller_role(message.admin    ? v1::ROLE_ADMIN
+                        : message.viewer ? v1::ROLE_VIEWER
+                                         : v1::ROLE_USER);
+  }
   fill_request(out, message.body);
   return out.SerializeAsString();
 }
@@ -260,12 +270,17 @@ std::string encode(const request& message) {
 std::string encode(const reply& message) {
   v1::Envelope out;
   out.set_request_id(uuid_bytes(message.id));
+  out.set_hop(message.hop);
   fill_reply(out, message.body);
   return out.SerializeAsString();
 }
 
 std::string encode_probe() {
   return v1::Envelope{}.SerializeAsString();
+}
+
+tl::unexpected<failure> behalf_denied() {
+  return fail(ec::denied, "only nodes may say on whose behalf they ask");
 }
 
 result<request> decode_request(std::string_view bytes, std::string* id) {
@@ -283,8 +298,18 @@ result<request> decode_request(std::string_view bytes, std::string* id) {
   out.id = uuid_text(in.request_id());
   if (id)
     *id = out.id;
-  if (!in.caller().empty())
-    return fail(ec::denied, "only nodes may say on whose behalf they ask");
+  if (!in.caller().empty() && in.hop() == 0)
+    return behalf_denied();
+  if (in.hop() != 0) {
+    const auto as = read_role(in.caller_role());
+    if (in.caller().empty() || in.caller().size() > caller_max || !as)
+      return fail(ec::malformed,
+                  "a node does not say for whom it asks, or as what");
+    out.hop = in.hop();
+    out.caller = in.caller();
+    out.admin = *as == role::admin;
+    out.viewer = *as == role::viewer;
+  }
   out.remaining = std::chrono::milliseconds(in.remaining_ms());
   auto body = read_request_body(in);
   if (!body)
@@ -308,7 +333,7 @@ result<std::optional<reply>> decode_reply(std::string_view bytes) {
   if (!body)
     return tl::unexpected<failure>(body.error());
   return std::optional<reply>{
-      reply{{}, uuid_text(in.request_id()), std::move(*body)}};
+      reply{{}, uuid_text(in.request_id()), std::move(*body), in.hop()}};
 }
 
 } // namespace caged::api

@@ -9,21 +9,26 @@
 /// checks everything: what it returns needs no second look.
 namespace caged::api {
 
-/// A request as a client sends it: id, remaining and body.
+/// A request as a client sends it: id, remaining and body; one with a hop as a
+/// node does: with the caller and its role, too.
 std::string encode(const request& message);
 
-/// A reply; the route stays with the transport.
+/// A reply with its hop; the route stays with the transport.
 std::string encode(const reply& message);
 
 /// An empty envelope: a probe whether the other side is there.
 std::string encode_probe();
 
-/// What a client sent. route, caller and admin are the transport's to set;
-/// digest is set. `id` receives the request id where one could be read.
-/// Errors: malformed, bad_request (with the field and the limit), too_large,
-/// denied (a client that names a caller).
+/// What a client or a node sent; digest is set, route is the transport's. With
+/// a hop, caller, admin and viewer are what the sender claims: whether it may
+/// is the transport's to decide; without one they are its to set. `id` receives
+/// the request id where one could be read. Errors: malformed, bad_request (with
+/// the field and the limit), too_large, denied (a caller without a hop).
 result<request> decode_request(std::string_view bytes,
                                std::string* id = nullptr);
+
+/// What a transport says to a client whose request has a hop.
+tl::unexpected<failure> behalf_denied();
 
 /// What a node sent; an empty optional is a probe. Error: malformed.
 result<std::optional<reply>> decode_reply(std::string_view bytes);

@@ -224,6 +224,7 @@ void fill_request(v1::Envelope& to, const request_body& body) {
           },
           [&](const key_revoke& b) { to.mutable_key_revoke()->set_key(b.key); },
           [&](const key_list&) { to.mutable_key_list(); },
+          [&](const client_gone&) { to.mutable_client_gone(); },
           [&](const node_list&) { to.mutable_node_list(); },
           [&](const node_get& b) { to.mutable_node_get()->set_node(b.node); },
           [&](const node_cordon& b) {
@@ -392,6 +393,8 @@ result<request_body> read_request_body(v1::Envelope& from) {
   }
   case v1::Envelope::kKeyList:
     return request_body{key_list{}};
+  case v1::Envelope::kClientGone:
+    return request_body{client_gone{}};
   case v1::Envelope::kNodeList:
     return request_body{node_list{}};
   case v1::Envelope::kNodeGet:

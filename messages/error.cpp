@@ -8,7 +8,7 @@ namespace caged {
 namespace {
 
 // Index = value of the enum.
-constexpr std::array<std::string_view, 21> names = {"ok",
+constexpr std::array<std::string_view, 22> names = {"ok",
                                                     "bad_request",
                                                     "not_found",
                                                     "ambiguous",
@@ -28,13 +28,14 @@ constexpr std::array<std::string_view, 21> names = {"ok",
                                                     "host_setup",
                                                     "shutting_down",
                                                     "io",
-                                                    "internal"};
+                                                    "internal",
+                                                    "lost"};
 
 } // namespace
 
 std::string_view to_string(ec code) noexcept {
   auto index = static_cast<std::size_t>(code);
-  return index < names.size() ? names[index] : names.back();
+  return index < names.size() ? names[index] : to_string(ec::internal);
 }
 
 ec ec_from_string(std::string_view name) noexcept {
@@ -51,6 +52,7 @@ bool is_transient(ec code) noexcept {
   case ec::timeout:
   case ec::agent_lost:
   case ec::shutting_down:
+  case ec::lost:
     return true;
   default:
     return false;

@@ -32,6 +32,7 @@ enum class ec : std::uint8_t {
   shutting_down = 18, ///< Refused because a shutdown is under way; transient.
   io = 19,            ///< A system call failed; the text has errno's name.
   internal = 20,      ///< Our own mistake.
+  lost = 21, ///< The sandbox's node is silent; it goes on when that returns.
 };
 
 /// Name on the wire and in logs, for example "not_found"; "internal" for

@@ -2,6 +2,7 @@
 #include "nodes/host_load.hpp"
 
 #include <atomic>
+#include <charconv>
 #include <fstream>
 #include <future>
 #include <mutex>
@@ -37,6 +38,7 @@
 #include "nodes/sqlite_journal.hpp"
 #include "nodes/store_follower.hpp"
 #include "nodes/tcp_port.hpp"
+#include "nodes/zmq_peer_links.hpp"
 
 namespace caged {
 
@@ -78,8 +80,15 @@ public:
   void attach_tcp(client_sink* to) { tcp_.store(to); }
   /// Its clients' routes begin with gateway::route_prefix. Before the actors.
   void attach_gateway(gateway* to) { gateway_.store(to); }
+  /// What this node answers itself (route_home). Before the first of that.
+  void attach_home(std::function<void(api::reply)> to) {
+    home_ = std::move(to);
+  }
   void send(api::reply message) override {
-    if (begins(message.route, gateway::route_prefix)) {
+    if (begins(message.route, route_home)) {
+      if (home_)
+        home_(std::move(message));
+    } else if (begins(message.route, gateway::route_prefix)) {
       if (auto* web = gateway_.load())
         web->send(std::move(message));
     } else if (auto* to = port_of(message.route)) {
@@ -88,17 +97,22 @@ public:
   }
   /// The gateway says itself when one of its clients is gone.
   void watch(const std::string& route) override {
-    if (auto* to = port_of(route); to && !begins(route, gateway::route_prefix))
+    if (auto* to = watched_port_of(route))
       to->watch(route);
   }
   void unwatch(const std::string& route) override {
-    if (auto* to = port_of(route); to && !begins(route, gateway::route_prefix))
+    if (auto* to = watched_port_of(route))
       to->unwatch(route);
   }
 
 private:
   static bool begins(const std::string& route, std::string_view prefix) {
     return route.compare(0, prefix.size(), prefix) == 0;
+  }
+  client_sink* watched_port_of(const std::string& route) const {
+    return begins(route, gateway::route_prefix) || begins(route, route_home)
+               ? nullptr
+               : port_of(route);
   }
   client_sink* port_of(const std::string& route) const {
     return begins(route, tcp_port::route_prefix) ? tcp_.load() : to_.load();
@@ -107,6 +121,7 @@ private:
   std::atomic<client_sink*> to_{nullptr};
   std::atomic<client_sink*> tcp_{nullptr};
   std::atomic<gateway*> gateway_{nullptr};
+  std::function<void(api::reply)> home_;
 };
 
 /// Several nodes on one kernel (tests) must not share uids: 40 ranges of 1200
@@ -214,6 +229,7 @@ public:
   void stop() override;
 
 private:
+  result<void> open_links(node_context& context);
   node_record own_record(const node_config& config) const;
   void follow_fleet();
   void stand_alone(const node_config& config);
@@ -229,6 +245,8 @@ private:
   std::shared_ptr<const node_context> context_;
   std::unique_ptr<client_port> port_;
   std::unique_ptr<tcp_port> tcp_;
+  key_pair own_key_;
+  std::shared_ptr<zmq_peer_links> peers_;
   std::unique_ptr<store_follower> keys_;
   std::unique_ptr<gateway> gateway_;
   std::unique_ptr<membership> member_;
@@ -236,6 +254,7 @@ private:
   std::vector<std::unique_ptr<store_follower>> followers_;
   supervisor_actor supervisor_;
   entrypoint_actor entrypoint_;
+  std::promise<entrypoint_actor> entrypoint_ready_;
   bool stopped_ = false;
 };
 
@@ -243,16 +262,20 @@ private:
 result<void> running_node::open_trust(const node_config& config,
                                       node_context& context) {
   context.keys = std::make_shared<key_table>();
-  if (!config.listen.empty()) {
+  if (!config.listen.empty() || context.store_away) {
     auto own = open_node_key(config.data_dir);
     if (!own)
       return tl::unexpected<failure>(own.error());
-    auto opened = tcp_port::open({config.listen, *own}, context.keys, exposer_);
+    own_key_ = std::move(*own);
+  }
+  if (!config.listen.empty()) {
+    auto opened = tcp_port::open({config.listen, own_key_, context.fleet},
+                                 context.keys, exposer_);
     if (!opened)
       return tl::unexpected<failure>(opened.error());
     tcp_ = std::move(*opened);
     context.listen = tcp_->address();
-    context.public_key = own->public_key;
+    context.public_key = own_key_.public_key;
   }
   context.keys->on_change([to = tcp_.get()] {
     if (to)
@@ -390,6 +413,9 @@ result<void> running_node::begin(const node_config& config,
   context->store_calls = context->store->kind() == "sqlite"
                              ? context->records
                              : system_->spawn<caf::detached>(worker);
+  if (context->store_away) // others share it
+    if (auto done = open_links(*context); !done)
+      return done;
   context_ = context;
   // Known to itself before the store tells anything, and before anybody asks.
   context_->fleet->apply(
@@ -398,6 +424,7 @@ result<void> running_node::begin(const node_config& config,
 
   supervisor_ = system_->spawn(supervisor, context_, std::move(*memory));
   entrypoint_ = system_->spawn(entrypoint, context_, supervisor_);
+  entrypoint_ready_.set_value(entrypoint_);
   driver_->on_exit([to = supervisor_](exit_report report) {
     caf::anon_send(to, std::move(report));
   });
@@ -450,6 +477,34 @@ result<void> running_node::begin(const node_config& config,
   return {};
 }
 
+/// The way to other nodes. Whoever is told first waits for the entrypoint.
+result<void> running_node::open_links(node_context& context) {
+  auto entry = std::make_shared<std::shared_future<entrypoint_actor>>(
+      entrypoint_ready_.get_future().share());
+  auto opened = zmq_peer_links::open(
+      own_key_,
+      [entry](std::string from, api::reply what) {
+        caf::anon_send(entry->get(),
+                       peer_answer{std::move(from), std::move(what)});
+      },
+      [entry](std::string from, std::uint64_t up_to_hop, failure why) {
+        caf::anon_send(entry->get(),
+                       peer_lost{std::move(from), up_to_hop, std::move(why)});
+      });
+  if (!opened)
+    return tl::unexpected<failure>(opened.error());
+  peers_ = std::move(*opened);
+  context.peers = peers_;
+  sink_->attach_home([entry, self = context.node_id](api::reply what) {
+    std::uint64_t hop = 0;
+    const auto digits = std::string_view{what.route}.substr(route_home.size());
+    std::from_chars(digits.data(), digits.data() + digits.size(), hop);
+    what.hop = hop;
+    caf::anon_send(entry->get(), peer_answer{self, std::move(what)});
+  });
+  return {};
+}
+
 /// What this node says of itself.
 node_record running_node::own_record(const node_config& config) const {
   node_record self;
@@ -471,12 +526,20 @@ node_record running_node::own_record(const node_config& config) const {
 
 /// What the store tells of nodes and placements.
 void running_node::follow_fleet() {
-  for (const char* prefix : {"nodes/", "placements/"})
-    followers_.push_back(std::make_unique<store_follower>(
-        context_->store, prefix,
-        [fleet = context_->fleet](const record& what, bool erased) {
-          fleet->apply(what, erased);
-        }));
+  followers_.push_back(std::make_unique<store_follower>(
+      context_->store, "nodes/",
+      [fleet = context_->fleet, port = tcp_.get()](const record& what,
+                                                   bool erased) {
+        fleet->apply(what, erased);
+        if (port && !node_of_key(what.key, "info").empty())
+          port->keys_changed(); // one may be gone, and its key with it
+      },
+      [fleet = context_->fleet] { fleet->loaded(); }));
+  followers_.push_back(std::make_unique<store_follower>(
+      context_->store, "placements/",
+      [fleet = context_->fleet](const record& what, bool erased) {
+        fleet->apply(what, erased);
+      }));
 }
 
 /// A store of its own: the same records, of one node.
@@ -509,8 +572,11 @@ void running_node::join_fleet(const node_config& config) {
           revoked(*id);
         caf::anon_send(to, atom::revoke::value, *id);
       }));
-  context_->fleet->on_liveness([](const std::string& id, bool live) {
+  context_->fleet->on_liveness([to = entrypoint_](const std::string& id,
+                                                  bool live) {
     log_event(live ? "a node is there" : "a node is silent", {{"node", id}});
+    if (!live)
+      caf::anon_send(to, atom::lost::value, id);
   });
   follow_fleet();
   member_ = std::make_unique<membership>(
@@ -552,6 +618,8 @@ void running_node::stop() {
     }
     system_->await_all_actors_done();
   }
+  if (peers_)
+    peers_->stop();
   followers_.clear();
   keys_.reset();
   member_view_ = nullptr;
@@ -559,6 +627,8 @@ void running_node::stop() {
   sink_->attach(nullptr);
   sink_->attach_tcp(nullptr);
   sink_->attach_gateway(nullptr);
+  sink_->attach_home(nullptr);
+  peers_.reset();
   gateway_.reset();
   port_.reset();
   context_.reset();

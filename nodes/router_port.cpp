@@ -1,8 +1,11 @@
 #include "nodes/router_port.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
+#include <string_view>
 
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -26,6 +29,16 @@ constexpr auto probe_interval = 1s;
 constexpr auto retry_interval = 5ms;
 /// Messages handled before the outbox is looked at again.
 constexpr int burst = 256;
+constexpr std::size_t hop_digits = 16;
+
+std::string hop_text(std::uint64_t hop) {
+  std::array<char, hop_digits> digits{};
+  const auto end =
+      std::to_chars(digits.data(), digits.data() + digits.size(), hop, 16).ptr;
+  std::string out(hop_digits - static_cast<std::size_t>(end - digits.data()),
+                  '0');
+  return out.append(digits.data(), end);
+}
 
 } // namespace
 
@@ -176,17 +189,26 @@ void router_port::receive() {
 void router_port::handle(const std::string& raw, zmq::message_t& body) {
   if (body.size() == 0)
     return; // a probe
-  const auto route = prefix_ + tag_of(body) + raw;
   std::string id;
   auto request = api::decode_request(
       {static_cast<const char*>(body.data()), body.size()}, &id);
   // Who may not ask is told so, whatever the message says.
   auto who = admit(body);
+  const auto hop = request && who && who->node ? request->hop : 0;
+  const auto route = prefix_ + tag_of(body) + hop_text(hop) + raw;
+  if (request && who && who->node != (request->hop != 0))
+    request = who->node ? fail(ec::denied, "a node asks for its clients alone")
+                        : api::behalf_denied();
+  if (request && who && who->node)
+    if (auto no = refuses_caller(*request))
+      request = tl::unexpected<failure>(std::move(*no));
   if (request && who) {
     request->route = route;
-    request->caller = std::move(who->caller);
-    request->admin = who->admin;
-    request->viewer = who->viewer;
+    if (!who->node) {
+      request->caller = std::move(who->caller);
+      request->admin = who->admin;
+      request->viewer = who->viewer;
+    }
     request_(std::move(*request));
     return;
   }
@@ -195,10 +217,13 @@ void router_port::handle(const std::string& raw, zmq::message_t& body) {
     refused_.add("too_large", who->caller, who->from);
   else if (who && request.error().code == ec::malformed)
     refused_.add("malformed", who->caller, who->from);
-  deliver(route,
-          api::encode(api::reply{
-              route, id.empty() ? api::connection_id : id,
-              api::error_reply{who ? request.error() : who.error(), {}, {}}}));
+  else if (who && request.error().code == ec::denied)
+    refused_.add("caller", who->caller, who->from);
+  deliver(
+      route,
+      api::encode(api::reply{
+          route, id.empty() ? api::connection_id : id,
+          api::error_reply{who ? request.error() : who.error(), {}, {}}, hop}));
 }
 
 void router_port::tell(const std::string& route, failure why) {
@@ -207,12 +232,24 @@ void router_port::tell(const std::string& route, failure why) {
                                  api::error_reply{std::move(why), {}, {}}}));
 }
 
+std::string router_port::raw_of(const std::string& route) const {
+  return route.substr(
+      std::min(route.size(), prefix_.size() + tag_size_ + hop_digits));
+}
+
+std::uint64_t router_port::hop_of(const std::string& route) const {
+  const auto at = std::min(route.size(), prefix_.size() + tag_size_);
+  const auto text = std::string_view{route}.substr(at, hop_digits);
+  std::uint64_t out = 0;
+  std::from_chars(text.data(), text.data() + text.size(), out, 16);
+  return out;
+}
+
 bool router_port::try_send(const std::string& route, const std::string& bytes,
                            bool& unreachable) {
   unreachable = false;
   try {
-    const auto raw =
-        route.substr(std::min(route.size(), prefix_.size() + tag_size_));
+    const auto raw = raw_of(route);
     auto sent = socket_.send(zmq::buffer(raw), zmq::send_flags::sndmore
                                                    | zmq::send_flags::dontwait);
     if (!sent)
@@ -264,8 +301,10 @@ void router_port::flush_outbox() {
     ready.swap(outbox_);
   }
   for (auto& message : ready)
-    if (may_hear(message.route))
+    if (may_hear(message.route)) {
+      message.hop = hop_of(message.route);
       deliver(message.route, api::encode(message));
+    }
 }
 
 void router_port::flush_queues() {

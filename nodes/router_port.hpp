@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,7 +23,8 @@ namespace caged {
 /// calls stop() in its destructor.
 ///
 /// A route is the port's prefix, a tag of fixed size that belongs to the port,
-/// and ZeroMQ's routing id: clients choose that one, so it decides nothing.
+/// the hop of what another node passed on (16 digits, zeros for a client), and
+/// ZeroMQ's routing id: clients choose that one, so it decides nothing.
 class router_port : public client_port {
 public:
   ~router_port() override;
@@ -37,6 +39,8 @@ protected:
     std::string caller;
     bool admin = false, viewer = false;
     std::string from = "this host"; ///< its address, for the log
+    /// It is another node, which may say for whom it asks.
+    bool node = false;
   };
 
   router_port(std::string prefix, std::size_t tag_size,
@@ -50,6 +54,10 @@ protected:
   virtual std::string tag_of(zmq::message_t&) { return {}; }
   /// Why it is not listened to has been counted.
   virtual result<admitted> admit(zmq::message_t& body) = 0;
+  /// Of a request that a node passed on: whether its caller may still ask.
+  virtual std::optional<failure> refuses_caller(const api::request&) {
+    return std::nullopt;
+  }
   /// Whether answers may still go there.
   virtual bool may_hear(const std::string&) { return true; }
   /// Once a turn, after `attended` or wake() woke it.
@@ -81,6 +89,8 @@ private:
   void flush_queues();
   void probe();
   void deliver(const std::string& route, std::string bytes);
+  std::string raw_of(const std::string& route) const;
+  std::uint64_t hop_of(const std::string& route) const;
   bool try_send(const std::string& route, const std::string& bytes,
                 bool& unreachable);
 

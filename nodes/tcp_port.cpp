@@ -29,10 +29,12 @@ failure revoked() {
 class curve_router : public router_port {
 public:
   curve_router(std::shared_ptr<const key_table> keys,
+               std::shared_ptr<const directory> fleet,
                std::shared_ptr<metrics_sink> metrics)
       : router_port{std::string{tcp_port::route_prefix}, key_size,
                     std::move(metrics)},
-        keys_{std::move(keys)} {}
+        keys_{std::move(keys)},
+        fleet_{std::move(fleet)} {}
   ~curve_router() override { stop(); }
 
   result<void> bind(const tcp_port_options& options);
@@ -51,11 +53,21 @@ protected:
   }
   result<admitted> admit(zmq::message_t& body) override;
   bool may_hear(const std::string& route) override {
-    return keys_->find(key_in(route)).has_value();
+    return is_known(key_in(route));
   }
+  std::optional<failure> refuses_caller(const api::request& what) override;
   void attend() override;
 
 private:
+  std::optional<std::string> node_with(const std::string& key) const {
+    return fleet_ ? fleet_->node_with_key(key) : std::nullopt;
+  }
+  bool is_known(const std::string& key) const {
+    return keys_->find(key) || node_with(key);
+  }
+  bool knows_all() const {
+    return keys_->ready() && (!fleet_ || fleet_->ready());
+  }
   static std::string key_of(zmq::message_t& body) {
     try {
       return body.gets("User-Id");
@@ -75,6 +87,7 @@ private:
   }
 
   const std::shared_ptr<const key_table> keys_;
+  const std::shared_ptr<const directory> fleet_; ///< may be empty
   std::unique_ptr<zap_door> door_;
   std::unique_ptr<handshake_watch> handshakes_;
   std::string address_;
@@ -92,9 +105,9 @@ result<void> curve_router::bind(const tcp_port_options& options) {
   try {
     door_ = std::make_unique<zap_door>(
         context_, [this](const std::string& key, const std::string& from) {
-          if (keys_->find(key))
+          if (is_known(key))
             return zap_door::verdict::yes;
-          if (!keys_->ready())
+          if (!knows_all())
             return zap_door::verdict::later;
           refused_.add("unknown_key", key, from);
           return zap_door::verdict::no;
@@ -132,6 +145,11 @@ result<router_port::admitted> curve_router::admit(zmq::message_t& body) {
   // at all (its "stonehouse" pattern): then there is no User-Id, and it ends
   // here.
   const auto key = key_of(body);
+  if (const auto node = node_with(key)) {
+    admitted out{"node:" + *node, false, false, address_of(body)};
+    out.node = true;
+    return out;
+  }
   const auto who = keys_->find(key);
   if (!who) {
     refused_.add("revoked_key", key, address_of(body));
@@ -139,6 +157,16 @@ result<router_port::admitted> curve_router::admit(zmq::message_t& body) {
   }
   return admitted{key_owner(who->name), who->as == api::role::admin,
                   who->as == api::role::viewer, address_of(body)};
+}
+
+/// Nodes trust each other; but a client that is not let in any more is not by a
+/// node either that has not heard of it.
+std::optional<failure> curve_router::refuses_caller(const api::request& what) {
+  constexpr std::string_view by_key = "key:";
+  if (what.caller.starts_with(by_key)
+      && keys_->of(what.caller.substr(by_key.size())).empty())
+    return revoked();
+  return std::nullopt;
 }
 
 void curve_router::attend() {
@@ -158,8 +186,9 @@ void curve_router::attend() {
 class open_tcp_port : public tcp_port {
 public:
   open_tcp_port(std::shared_ptr<const key_table> keys,
+                std::shared_ptr<const directory> fleet,
                 std::shared_ptr<metrics_sink> metrics)
-      : router_{std::move(keys), std::move(metrics)} {}
+      : router_{std::move(keys), std::move(fleet), std::move(metrics)} {}
 
   result<void> bind(const tcp_port_options& options) {
     return router_.bind(options);
@@ -206,8 +235,8 @@ result<std::unique_ptr<tcp_port>>
 tcp_port::open(const tcp_port_options& options,
                std::shared_ptr<const key_table> keys,
                std::shared_ptr<metrics_sink> metrics) {
-  auto made =
-      std::make_unique<open_tcp_port>(std::move(keys), std::move(metrics));
+  auto made = std::make_unique<open_tcp_port>(std::move(keys), options.fleet,
+                                              std::move(metrics));
   if (auto bound = made->bind(options); !bound)
     return tl::unexpected<failure>(bound.error());
   return std::unique_ptr<tcp_port>{std::move(made)};

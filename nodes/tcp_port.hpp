@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 
+#include "actors/directory.hpp"
 #include "actors/key_table.hpp"
 #include "messages/curve_key.hpp"
 #include "nodes/client_port.hpp"
@@ -13,11 +14,14 @@ namespace caged {
 struct tcp_port_options {
   std::string endpoint; ///< "tcp://10.0.0.1:7400"; port 0: any free one
   key_pair node;        ///< its own keys
+  /// Where the other nodes' keys are known from; may be empty: there are none.
+  std::shared_ptr<const directory> fleet = {};
 };
 
 /// The socket of clients elsewhere, always with CURVE: who asks is the key that
 /// ZeroMQ has checked, "key:alice", and what it may is looked up for every
-/// message. A revoked key is cut off with its open connections.
+/// message. A revoked key is cut off with its open connections. Another node's
+/// key may say for whom it asks, and who that is is looked up, too.
 class tcp_port : public client_port {
 public:
   /// Every route of its begins with this.

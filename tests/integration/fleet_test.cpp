@@ -1,0 +1,328 @@
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <csignal>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/support/etcd.hpp"
+#include "tests/support/fleet.hpp"
+#include "tests/support/person.hpp"
+
+// Several nodes as one fleet: any verb through any node.
+using namespace caged;
+using namespace caged::test;
+using namespace std::chrono_literals;
+using nlohmann::json;
+
+namespace {
+
+bool has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+/// So many nodes on one etcd, each with a port of loopback.
+class hosts {
+public:
+  explicit hosts(std::size_t count, std::vector<std::string> flags = roomy()) {
+    REQUIRE(etcd.start());
+    for (std::size_t i = 0; i < count; ++i) {
+      auto mine = flags;
+      for (const auto& each :
+           {std::string{"--store"}, "etcd://" + etcd.endpoint(0).text() + "/f",
+            std::string{"--node-name"}, "n" + std::to_string(i + 1)})
+        mine.push_back(each);
+      // A port that stays over restarts.
+      for (const auto& each : listening(free_port()))
+        mine.push_back(each);
+      nodes.push_back(std::make_unique<test_node>(mine));
+      REQUIRE(nodes.back()->start());
+    }
+    for (auto& each : nodes)
+      REQUIRE(eventually(20s, [&] { return sees(*each, count); }));
+  }
+  ~hosts() {
+    for (auto& each : nodes)
+      if (each->alive())
+        ::kill(each->pid(), SIGCONT);
+  }
+  test_node& operator[](std::size_t i) { return *nodes[i]; }
+
+  /// Whether this node knows of so many.
+  bool sees(const test_node& through, std::size_t count) const {
+    const auto got =
+        json::parse(through.caged({"node", "list", "--format", "json"}).out,
+                    nullptr, false);
+    const auto rows = got.is_object() ? got.value("nodes", json::array()) : got;
+    return rows.is_array()
+           && static_cast<std::size_t>(std::count_if(
+                  rows.begin(), rows.end(),
+                  [](const json& each) { return each.value("live", false); }))
+                  == count;
+  }
+  /// A sandbox of this node's, made through another.
+  std::string make_on(std::size_t owner, std::size_t through,
+                      const std::string& name = {}) {
+    auto flags =
+        std::vector<std::string>{"--node", "n" + std::to_string(owner + 1)};
+    if (!name.empty())
+      flags.insert(flags.end(), {"--name", name});
+    return nodes[through]->up(flags);
+  }
+
+  etcd_cluster etcd;
+  std::vector<std::unique_ptr<test_node>> nodes;
+};
+
+/// False: it has said why this cannot be run here.
+bool can_run() {
+  const auto why = etcd_cluster::missing();
+  if (!why.empty())
+    skip(why);
+  return why.empty();
+}
+
+/// What a verb printed, with what differs from call to call left out.
+std::string stable(const process_result& got) {
+  auto out = got.out;
+  auto parsed = json::parse(out, nullptr, false);
+  if (parsed.is_object()) {
+    for (const char* moving :
+         {"stats", "metrics", "last_heartbeat_ms", "heartbeat_age_ms", "execs"})
+      parsed.erase(moving);
+    if (parsed.contains("sandbox") && parsed["sandbox"].is_object())
+      parsed["sandbox"].erase("last_heartbeat_ms");
+    out = parsed.dump();
+  }
+  return std::to_string(got.exit) + "\n" + out + "\n" + got.err;
+}
+
+} // namespace
+
+TEST_CASE("every verb says the same through a node that does not have the "
+          "sandbox") {
+  if (!can_run())
+    return;
+  hosts f{2};
+  const auto id = f.make_on(1, 0, "web");
+  REQUIRE_FALSE(id.empty());
+  CHECK(json::parse(f[0].caged({"get", id, "--format", "json"}).out, nullptr,
+                    false)
+            .dump()
+            .find("\"n2\"")
+        != std::string::npos);
+  temp_dir dir;
+  write_file(dir / "file", "from outside\n");
+  std::string kept;
+  std::map<std::string, std::string> by_owner;
+  for (const std::size_t through : {1U, 0U}) {
+    const auto& node = f[through];
+    const auto same = [&](const std::string& what, const process_result& got) {
+      INFO(what << " through n" << through + 1 << ": " << got.err);
+      if (through == 1)
+        by_owner[what] = stable(got);
+      else
+        CHECK(stable(got) == by_owner[what]);
+      return got;
+    };
+    CHECK(same("list", node.caged({"list", "-q"})).out == id + "\n");
+    same("get", node.caged({"get", "web", "--format", "json"}));
+    CHECK(same("exec", node.caged({"exec", "web", "--", "sh", "-c",
+                                   "echo out; echo err >&2; exit 7"}))
+              .exit
+          == 7);
+    CHECK(
+        same("signal", node.caged({"exec", id, "--", "sh", "-c", "kill -9 $$"}))
+            .exit
+        == 137);
+    CHECK(same("stdin", node.caged({"exec", "web", "--", "wc", "-c"},
+                                   with_input(std::string(200'000, 'x'))))
+              .out
+          == "200000\n");
+    same("missing command", node.caged({"exec", "web", "--", "/no/such"}));
+    CHECK(same("cp in", node.caged({"cp", "-q", dir / "file", "web:/tmp/file"}))
+              .exit
+          == 0);
+    CHECK(same("cat", node.caged({"files", "cat", "web:/tmp/file"})).out
+          == "from outside\n");
+    CHECK(same("cp out", node.caged({"cp", "-q", "web:/tmp/file", "-"})).out
+          == "from outside\n");
+    same("ls", node.caged({"files", "ls", "web:/etc"}));
+    same("logs", node.caged({"logs", "web"}));
+    CHECK(same("pause", node.caged({"pause", "web"})).exit == 0);
+    same("exec paused", node.caged({"exec", "web", "--", "true"}));
+    CHECK(same("resume", node.caged({"resume", "web"})).exit == 0);
+    same("no such", node.caged({"get", "nobody"}));
+    same("kill", node.caged({"kill", "web", "0000"}));
+    CHECK(same("detached", node.caged({"ps", "web", "-q"})).exit == 0);
+    const auto started = node.caged(
+        {"exec", "--detach", "web", "--", "sh", "-c", "seq 1 1000; exit 3"});
+    INFO(started.err);
+    CHECK(started.exit == 0);
+    const auto attached = node.caged({"attach", "--no-stdin", "web"});
+    CHECK(attached.exit == 3);
+    CHECK(attached.out == numbered(1000));
+    const auto why = node.caged({"why", "web"});
+    CHECK(why.exit == 0);
+    CHECK(has(why.out, "paused"));
+    CHECK(has(node.caged({"events"}).out, id));
+    CHECK(has(node.caged({"top", "--once"}).out, "web"));
+  }
+  // Destroyed through the other node, twice; its history, too.
+  CHECK(f[0].caged({"destroy", "web"}).exit == 0);
+  const auto again = f[0].caged({"destroy", "web"});
+  INFO(again.err);
+  CHECK(again.exit == 0);
+  CHECK(has(f[0].caged({"why", id}).out, "destroyed"));
+  CHECK(has(f[0].caged({"why", "web"}).out, "destroyed"));
+  for (auto& each : f.nodes)
+    CHECK(each->clear() == "");
+}
+
+TEST_CASE("300 MB each way through a node in the middle, with flat memory") {
+  if (!can_run() || !memory_counts())
+    return;
+  hosts f{2};
+  const auto id = f.make_on(1, 0);
+  REQUIRE_FALSE(id.empty());
+  REQUIRE(f[0].caged({"exec", id, "--", "true"}).exit == 0);
+  temp_dir dir;
+  const auto blob = dir / "blob";
+  REQUIRE(run({"sh", "-c", "head -c 300M /dev/urandom > " + blob}, within(120s))
+              .exit
+          == 0);
+  const auto sum_of = [](const std::string& text) {
+    return text.substr(0, text.find(' '));
+  };
+  const auto want = sum_of(run({"sha256sum", blob}, within(60s)).out);
+  const auto near = status_kb(f[0].pid(), "VmHWM"),
+             far = status_kb(f[1].pid(), "VmHWM");
+  const auto caged = "CAGED_ENDPOINT=" + f[0].endpoint() + " " + bin_dir()
+                     + "/caged exec " + id + " -- ";
+  CHECK(
+      sum_of(run({"sh", "-c", caged + "sha256sum < " + blob}, within(240s)).out)
+      == want);
+  CHECK(sum_of(run({"sh", "-c", caged + "head -c 300M /dev/zero | sha256sum"},
+                   within(240s))
+                   .out)
+        == sum_of(
+            run({"sh", "-c", "head -c 300M /dev/zero | sha256sum"}, within(60s))
+                .out));
+  constexpr std::uint64_t allowance_kb = 16 * 1024;
+  CAPTURE(near, far);
+  CHECK(status_kb(f[0].pid(), "VmHWM") <= near + allowance_kb);
+  CHECK(status_kb(f[1].pid(), "VmHWM") <= far + allowance_kb);
+  for (auto& each : f.nodes)
+    CHECK(each->clear() == "");
+}
+
+TEST_CASE("a node that is silent is lost within 5 s, and comes back whole") {
+  if (!can_run())
+    return;
+  hosts f{2};
+  const auto mine = f.make_on(0, 0, "mine");
+  const auto theirs = f.make_on(1, 0, "theirs");
+  REQUIRE_FALSE(mine.empty());
+  REQUIRE_FALSE(theirs.empty());
+  const auto before = inits(f[1]);
+  for (const bool stopped : {true, false}) {
+    CAPTURE(stopped);
+    const auto begin = std::chrono::steady_clock::now();
+    if (stopped)
+      ::kill(f[1].pid(), SIGSTOP);
+    else
+      f[1].kill();
+    REQUIRE(eventually(patient(5s),
+                       [&] { return f[0].state("theirs") == "lost"; }));
+    CHECK(std::chrono::steady_clock::now() - begin < patient(5s));
+    // At once, with the cause; others are unharmed.
+    for (const auto& verb : std::vector<std::vector<std::string>>{
+             {"exec", "theirs", "--", "true"},
+             {"pause", "theirs"},
+             {"destroy", theirs},
+             {"ps", "theirs"},
+             {"cp", "-q", "theirs:/etc/hosts", "-"}}) {
+      const auto asked = std::chrono::steady_clock::now();
+      const auto got = f[0].caged(verb);
+      INFO(verb.front() << ": " << got.err);
+      CHECK(std::chrono::steady_clock::now() - asked < patient(1s));
+      CHECK(got.exit != 0);
+      CHECK(has(got.err, "n2"));
+      CHECK(has(got.err, "silent"));
+    }
+    CHECK(has(f[0].caged({"list"}).out, "lost"));
+    CHECK(has(f[0].caged({"why", "theirs"}).out, "n2 is silent"));
+    CHECK(f[0].caged({"exec", "mine", "--", "echo", "here"}).out == "here\n");
+    if (stopped)
+      ::kill(f[1].pid(), SIGCONT);
+    else
+      REQUIRE(f[1].start());
+    REQUIRE(eventually(20s, [&] { return f[0].state("theirs") == "running"; }));
+    CHECK(eventually(20s, [&] {
+      return f[0].caged({"exec", "theirs", "--", "echo", "again"}).out
+             == "again\n";
+    }));
+  }
+  CHECK(inits(f[1]) == before);
+  for (auto& each : f.nodes) {
+    CHECK(audit_findings(*each).empty());
+    CHECK(each->clear() == "");
+  }
+}
+
+TEST_CASE("the node in the middle is killed, and its clients go on through "
+          "another") {
+  if (!can_run())
+    return;
+  hosts f{3};
+  const auto id = f.make_on(2, 0, "web");
+  REQUIRE_FALSE(id.empty());
+  person admin{f[0], "root", "admin"};
+  const auto key_of = [&](std::size_t i) {
+    return json::parse(f[i].caged({"node", "status", "--format", "json"}).out)
+        .value("public_key", "");
+  };
+  // Until every node knows the key.
+  admin.endpoint = tcp_endpoint(f[1]);
+  admin.server_key = key_of(1);
+  REQUIRE(eventually(20s, [&] { return admin.caged({"list"}).exit == 0; }));
+  admin.endpoint = tcp_endpoint(f[0]) + "," + tcp_endpoint(f[1]);
+  admin.server_key = key_of(0) + "," + key_of(1);
+
+  auto printed = admin.start_caged({"exec", "--no-stdin", "web", "--", "sh",
+                                    "-c", count_while("[ ! -e /tmp/end ]")});
+  REQUIRE(eventually(20s, [&] { return printed->out().size() > 500'000; }));
+  temp_dir dir;
+  const auto blob = dir / "blob";
+  REQUIRE(run({"sh", "-c", "head -c 300M /dev/urandom > " + blob}, within(120s))
+              .exit
+          == 0);
+  const auto want = run({"sha256sum", blob}, within(60s)).out.substr(0, 64);
+  auto sent = admin.start_caged({"cp", "-q", blob, "web:/tmp/blob"});
+  REQUIRE(eventually(60s, [&] {
+    const auto size = f[2].caged(
+        {"exec", "web", "--", "sh", "-c", "cat /tmp/*blob* | wc -c"});
+    return size.exit == 0 && std::atol(size.out.c_str()) > 30'000'000;
+  }));
+  f[0].kill();
+  const auto had = printed->out().size();
+  CHECK(eventually(30s, [&] { return printed->out().size() > had + 500'000; }));
+  REQUIRE(sent->wait(240s));
+  INFO(sent->err());
+  CHECK(sent->exit() == 0);
+  CHECK(f[2].caged({"exec", "web", "--", "sha256sum", "/tmp/blob"}, within(60s))
+            .out.substr(0, 64)
+        == want);
+  CHECK(f[2].caged({"exec", "web", "--", "touch", "/tmp/end"}).exit == 0);
+  REQUIRE(printed->wait(60s));
+  INFO(printed->err());
+  CHECK(printed->exit() == 0);
+  const auto out = printed->out();
+  CHECK(out == numbered(std::strtoull(last_line(out).c_str(), nullptr, 10)));
+  REQUIRE(f[0].start());
+  for (auto& each : f.nodes)
+    CHECK(each->clear() == "");
+}
