@@ -102,7 +102,8 @@ TEST_CASE("a node alone is asked for by name and labels") {
            {{"--node", "solo", "--require", "gpu=1"},
             "node \"solo\" has no room: it lacks the label gpu=1"},
            {{"--require", "zone"}, "KEY=VALUE"},
-           {{"--require", "=a"}, "has no valid name"},
+           {{"--require", "=a"}, "KEY=VALUE"},
+           {{"--require", "a b=c"}, "of what is required of a node"},
            {{"--node", std::string(300, 'x')}, "300 bytes"},
        }) {
     auto args = each.flags;

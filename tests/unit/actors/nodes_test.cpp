@@ -117,7 +117,7 @@ TEST_CASE("a cordon that this node has not heard of still keeps an up away") {
 TEST_CASE("a cordoned node keeps what it has, and hands out no pool member") {
   node n;
   n.join("node-1", "n1", true);
-  n.context->pools = {{"minimal", 1}};
+  n.context->pools = {{"minimal", 2}};
   n.boot();
   const auto id = n.make_sandbox("web");
   CHECK(n.metrics->pool_ready["minimal"] == 1);
