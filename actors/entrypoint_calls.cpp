@@ -131,6 +131,8 @@ void entrypoint_state::stream_on(std::uint64_t hop, const api::request& what) {
 
 /// Their client is gone: whoever works for it is told.
 void entrypoint_state::end_calls_of(const std::string& route) {
+  std::erase_if(followers_,
+                [&](const request_ptr& each) { return each->route == route; });
   std::vector<std::uint64_t> ended;
   for (const auto& [hop, each] : calls_)
     if (each.request->route == route)

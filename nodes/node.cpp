@@ -575,7 +575,9 @@ void running_node::join_fleet(const node_config& config) {
   context_->fleet->on_liveness([to = entrypoint_](const std::string& id,
                                                   bool live) {
     log_event(live ? "a node is there" : "a node is silent", {{"node", id}});
-    if (!live)
+    if (live)
+      caf::anon_send(to, atom::ready::value, id);
+    else
       caf::anon_send(to, atom::lost::value, id);
   });
   follow_fleet();

@@ -83,6 +83,7 @@ TEST_CASE("a node that has become full sends its up on to the next") {
   f.run();
   const auto why = f[0].error_of(f.ask(0, api::up{}));
   CHECK(why.code == ec::no_capacity);
+  CAPTURE(why.message);
   CHECK(why.message.find("2 nodes") != std::string::npos);
 }
 
@@ -227,7 +228,8 @@ TEST_CASE("a silent node's sandboxes are lost, and said to be at once") {
   const auto list = f.ask(0, api::list{});
   REQUIRE(f[0].answers<api::list_reply>(list).size() == 1);
   bool lost = false;
-  for (const auto& each : f[0].answers<api::list_reply>(list)[0].sandboxes)
+  const auto listed = f[0].answers<api::list_reply>(list)[0].sandboxes;
+  for (const auto& each : listed)
     if (each.id == id) {
       lost = each.state == phase::lost;
       CHECK(each.last_cause.text == "node n2 is silent");
