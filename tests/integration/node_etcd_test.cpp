@@ -231,6 +231,7 @@ TEST_CASE("nodes on one etcd are listed, cordoned and removed through any") {
         == "two is removed, and 1 sandbox forgotten\n");
   CHECK(one.caged({"node", "get", "two"}).exit == 1);
   CHECK(keys(etcd, "/fleet/data/placements/").empty());
+  CHECK(keys(etcd, "/fleet/data/requests/").empty());
   CHECK(keys(etcd, "/fleet/data/names/").empty());
   for (const auto& each : keys(etcd, "/fleet/data/nodes/"))
     CHECK(has(each, row(one, "one")["id"].get<std::string>()));

@@ -138,7 +138,8 @@ TEST_CASE("by force a node goes with its sandboxes, and nobody else's") {
   CHECK(listed(in, "nodes/a/").empty());
   CHECK(listed(in, "placements/").size() == 1);
   CHECK(listed(in, "names/").size() == 2);
-  CHECK(done->keys.size() == many + (many - 1) + 2);
+  CHECK(listed(in, "requests/").size() == 1);
+  CHECK(done->keys.size() == many + (many - 1) + many + 2);
 }
 
 TEST_CASE("what happens between looking and forgetting is noticed") {
