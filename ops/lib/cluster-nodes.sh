@@ -52,10 +52,10 @@ make_client() {
   local home=$dir/client name ends=() keys=() file
   install -d -m 700 "$home"
   file=$home/caged/keys/admin
-  own() { env -u CAGED_ENDPOINT -u CAGED_CONTEXT -u CAGED_KEY -u CAGED_SERVER_KEY XDG_CONFIG_HOME="$home" "$bin/caged" "$@" >/dev/null; }
+  own() { env -u CAGED_ENDPOINT -u CAGED_CONTEXT -u CAGED_KEY -u CAGED_SERVER_KEY XDG_CONFIG_HOME="$home" "$bin/caged" "$@" >/dev/null 2>>"$dir/client-log"; }
   if [[ ! -e $dir/admin-key ]]; then
     own key create admin --force
-    caged_at n1 key authorize "$file.pub" --role admin >/dev/null
+    caged_at n1 key authorize "$file.pub" --role admin >/dev/null 2>>"$dir/client-log"
     : >"$dir/admin-key"
   fi
   for name in $(nodes); do

@@ -196,7 +196,7 @@ took() { # MS-AT-BEGIN
   local ms=$(($(now_ms) - $1))
   printf '%3d.%d s ' $((ms / 1000)) $((ms % 1000 / 100))
 }
-dir_flag() { [[ $dir == /var/lib/caged-cluster ]] || echo " --dir $dir"; }
+dir_flag() { [[ $dir == "${CAGED_CLUSTER_DIR:-/var/lib/caged-cluster}" ]] || echo " --dir $dir"; }
 
 down() {
   local name pids=() code=0
