@@ -41,9 +41,7 @@ make_network() {
     in_net switch ip link add name switch type bridge stp_state 0 forward_delay 0
     in_net switch ip link set dev switch up
   fi
-  if [[ ! -s $dir/host/link ]] || ! ip link show dev "$(<"$dir/host/link")" >/dev/null 2>&1; then
-    join_host
-  fi
+  has_host_link || join_host
   number=$(<"$dir/host/link")
   number=${number#caged}
   for name in "${members[@]}" $(nodes); do
@@ -52,32 +50,46 @@ make_network() {
   heal_all
 }
 
-# The first free network from a place that DIR decides. The name of the link,
-# which only one cluster can have, says that it is taken.
+# The first free network from a place that DIR decides; after a reboot the same
+# again, since etcd and certificates have its addresses. The name of the link,
+# which only one cluster can have, says that a network is taken.
+join_host() {
+  local try number
+  install -d -m 755 "$dir/host"
+  if [[ -s $dir/host/link ]]; then
+    number=$(<"$dir/host/link")
+    take_network "${number#caged}" || fail "the network $(<"$dir/subnet") of $dir is in use by others;" \
+      "for another one run ops/cluster-local down first"
+    return
+  fi
+  number=$(printf %s "$dir" | cksum | cut -d ' ' -f 1)
+  for ((try = 0; try < networks; try++)); do
+    if take_network $(((number + try) % networks)); then return; fi
+  done
+  fail "all $networks networks of 198.18.0.0/15 are in use"
+}
+has_host_link() { # and it is not another cluster's
+  [[ -s $dir/host/link ]] &&
+    ip -details link show dev "$(<"$dir/host/link")" 2>/dev/null | grep -qxF "    alias cluster-local $dir"
+}
+take_network() { # NUMBER
+  local link=caged$1 address subnet
+  address=$(address_of "$1" 1)
+  subnet=$(address_of "$1" 0)/26
+  [[ -z $(routes_of "$subnet") ]] || return 1
+  ip link add name "$link" type veth peer name host netns "$dir/switch/net" 2>/dev/null || return 1
+  echo "$link" >"$dir/host/link"
+  echo "$address" >"$dir/host/address"
+  echo "$subnet" >"$dir/subnet"
+  # Called as a condition, where errexit is off.
+  ip link set dev "$link" address "$(mac_of "$address")" alias "cluster-local $dir" &&
+    ip address add "$address/26" dev "$link" && ip link set dev "$link" up &&
+    in_net switch ip link set dev host master switch up ||
+    fail "the link $link cannot be set up; what was made goes with ops/cluster-local down"
+}
 routes_of() { # NETWORK: those that have a part of it, the default one apart
   ip -4 route show root "$1"
   ip -4 route show match "$1" | grep -v '^default' || true
-}
-join_host() {
-  local try number address
-  number=$(printf %s "$dir" | cksum | cut -d ' ' -f 1)
-  install -d -m 755 "$dir/host"
-  for ((try = 0; try < networks; try++)); do
-    number=$(((number + try) % networks))
-    address=$(address_of "$number" 1)
-    [[ -z $(routes_of "$(address_of "$number" 0)/26") ]] || continue
-    ip link add name "caged$number" type veth peer name host netns "$dir/switch/net" 2>/dev/null || continue
-    echo "caged$number" >"$dir/host/link"
-    echo "$address" >"$dir/host/address"
-    echo "$(address_of "$number" 0)/26" >"$dir/subnet"
-    ip link set dev "caged$number" address "$(mac_of "$address")"
-    ip link set dev "caged$number" alias "cluster-local $dir"
-    ip address add "$address/26" dev "caged$number"
-    ip link set dev "caged$number" up
-    in_net switch ip link set dev host master switch up
-    return
-  done
-  fail "all $networks networks of 198.18.0.0/15 are in use"
 }
 
 join() { # NAME ADDRESS
@@ -92,9 +104,7 @@ join() { # NAME ADDRESS
 
 remove_network() {
   local name
-  if [[ -s $dir/host/link ]]; then
-    ip link delete dev "$(<"$dir/host/link")" 2>/dev/null || true
-  fi
+  if has_host_link; then ip link delete dev "$(<"$dir/host/link")"; fi
   for name in "${members[@]}" $(nodes) switch; do
     while has_net "$name"; do umount "$dir/$name/net"; done
   done
@@ -161,7 +171,10 @@ heal_all() {
 }
 link_of() { # NAME: up, cut, or from whom it is cut
   local name found line=''
-  [[ -s $dir/$1/address ]] || { echo -; return; } # an up has not come so far
+  if ! has_net "$1" || ! has_net switch; then
+    echo - # not made yet, or gone with a reboot
+    return
+  fi
   if in_net switch bridge link show dev "$1" | grep -q 'state disabled'; then
     echo cut
     return

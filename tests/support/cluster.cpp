@@ -135,6 +135,7 @@ bool test_cluster::up() {
   const bool done = does(args);
   for (unsigned i = 1; i <= nodes_; ++i)
     ids_.insert(node_id(i));
+  ids_.insert(trimmed(read_file(file("host", "link"))));
   ids_.erase("");
   return done;
 }
@@ -153,8 +154,8 @@ cluster_client test_cluster::any() const {
 
 process_result test_cluster::local(unsigned number,
                                    std::vector<std::string> args) const {
-  args.insert(args.begin(), bin_dir() + "/caged");
   auto options = environment(30s);
+  args.insert(args.begin(), options.env["CAGED_BIN_DIR"] + "/caged");
   options.env["CAGED_ENDPOINT"] =
       "ipc://" + dir() + "/n" + std::to_string(number) + "/run/node.sock";
   return test::run(args, options);
@@ -234,8 +235,7 @@ std::string test_cluster::leftovers() const {
     out.clear();
     const auto new_ones =
         test::run({"comm", "-13", looks_ / "before", looks_ / "after"});
-    const auto links = test::run({"ip", "-o", "link"});
-    std::istringstream lines{new_ones.out + links.out};
+    std::istringstream lines{new_ones.out};
     for (std::string line; std::getline(lines, line);)
       if (is_ours(line))
         out += line + "\n";

@@ -100,7 +100,7 @@ private:
   const unsigned nodes_;
   const std::vector<std::string> flags_;
   temp_dir dir_, looks_;
-  std::set<std::string> ids_; ///< of nodes that have been
+  std::set<std::string> ids_; ///< of nodes and of the host's link
 };
 
 } // namespace caged::test
