@@ -68,7 +68,7 @@ public:
                "  source \"$file\" >\"$file.out\" 2>&1 </dev/null\n"
                "  echo $? >\"$file.exit\"\n"
                "done\n");
-    if (test::run({"mkfifo", dir_ / "lines"}).exit != 0)
+    if (caged::test::run({"mkfifo", dir_ / "lines"}).exit != 0)
       throw std::runtime_error{"no fifo"};
     bash_ = std::make_unique<background>(
         std::vector<std::string>{"bash", "-c", "exec 3<>\"$0\"; source \"$1\"",

@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
-#include "actors/fleet_records.hpp"
 #include "nodes/etcd/etcd_store.hpp"
 
 namespace caged::test {
@@ -205,7 +204,7 @@ std::unique_ptr<store> test_cluster::open_store() const {
 std::vector<std::string> test_cluster::live(store& in) const {
   std::vector<std::string> out;
   for (unsigned i = 1; i <= nodes_; ++i) {
-    const auto got = in.get(node_key(node_id(i), "live"));
+    const auto got = in.get("nodes/" + node_id(i) + "/live");
     if (got && *got)
       out.push_back("n" + std::to_string(i));
   }
