@@ -307,8 +307,9 @@ TEST_CASE("selectors are found wherever PromQL has them") {
         == "a_bucket;");
   CHECK(names(R"(a * on (n) group_left (name) b unless c{d!="\"}"} offset 10m)")
         == "a;b;c,d!=\"};");
-  CHECK(names(R"(label_replace(a, "to", "$1", "from", "(.*)") or vector(1e3))")
-        == "a;");
+  CHECK(
+      names(R"x(label_replace(a, "to", "$1", "from", "(.*)") or vector(1e3))x")
+      == "a;");
   CHECK_THROWS(names(R"({job="a"})"));
   CHECK_THROWS(names(R"(a{b="c)"));
 }
