@@ -59,8 +59,9 @@ std::multimap<std::string, std::string> panels() {
 /// The names of rows, in their order.
 std::vector<std::string> rows() {
   std::vector<std::string> out;
-  for (const auto& panel : json::parse(read_file(
-           source_file("ops/grafana/dashboards/caged-fleet.json")))["panels"])
+  const auto board = json::parse(
+      read_file(source_file("ops/grafana/dashboards/caged-fleet.json")));
+  for (const auto& panel : board["panels"])
     if (panel["type"] == "row")
       out.push_back(panel["title"]);
   return out;
@@ -69,7 +70,10 @@ std::vector<std::string> rows() {
 /// The alerts of alerts.yml by name, as Prometheus has read them.
 std::map<std::string, json> alerts(prometheus_server& server) {
   std::map<std::string, json> out;
-  for (const auto& group : server.get("/api/v1/rules")["groups"])
+  const auto got = server.get("/api/v1/rules");
+  if (!got.is_object())
+    return out;
+  for (const auto& group : got["groups"])
     for (const auto& rule : group["rules"])
       out[rule["name"]] = rule;
   return out;

@@ -18,7 +18,10 @@ bool in_name(char c) {
 
 /// prometheus.io/docs/prometheus/latest/querying/operators/
 const std::set<std::string, std::less<>> words = {
-    "and", "or", "unless", "bool", "offset", "inf", "nan", "atan2"};
+    "and", "or", "unless", "bool", "offset", "inf", "nan", "atan2",
+    // Their labels may come before what they aggregate: sum by (a) (b).
+    "sum", "min", "max", "avg", "group", "stddev", "stdvar", "count",
+    "count_values", "bottomk", "topk", "quantile"};
 const std::set<std::string, std::less<>> before_labels = {
     "by", "without", "on", "ignoring", "group_left", "group_right"};
 
