@@ -141,7 +141,7 @@ TEST_CASE("ten clients race for the last place: one wins, nine are told") {
   CHECK(f.clear() == "");
 }
 
-TEST_CASE("--node and --require choose among nodes, whoever is asked") {
+TEST_CASE("up takes the node that is named or labelled, whoever is asked") {
   if (!hosts::can_run())
     return;
   hosts f{2};
