@@ -30,10 +30,8 @@ std::string stable(const process_result& got) {
   auto parsed = json::parse(out, nullptr, false);
   if (parsed.is_object()) {
     for (const char* moving :
-         {"stats", "metrics", "last_heartbeat_ms", "heartbeat_age_ms", "execs"})
+         {"agent", "host", "last_heartbeat_ms", "last_cause"})
       parsed.erase(moving);
-    if (parsed.contains("sandbox") && parsed["sandbox"].is_object())
-      parsed["sandbox"].erase("last_heartbeat_ms");
     out = parsed.dump();
   }
   return std::to_string(got.exit) + "\n" + out + "\n" + got.err;
@@ -96,12 +94,13 @@ TEST_CASE("every verb says the same through a node that does not have the "
     CHECK(same("resume", node.caged({"resume", "web"})).exit == 0);
     same("no such", node.caged({"get", "nobody"}));
     same("kill", node.caged({"kill", "web", "0000"}));
-    CHECK(same("detached", node.caged({"ps", "web", "-q"})).exit == 0);
+    CHECK(node.caged({"ps", "web"}).exit == 0);
     const auto started = node.caged(
         {"exec", "--detach", "web", "--", "sh", "-c", "seq 1 1000; exit 3"});
     INFO(started.err);
     CHECK(started.exit == 0);
-    const auto attached = node.caged({"attach", "--no-stdin", "web"});
+    const auto attached =
+        node.caged({"attach", "--no-stdin", "web", last_line(started.out)});
     CHECK(attached.exit == 3);
     CHECK(attached.out == numbered(1000));
     const auto why = node.caged({"why", "web"});
