@@ -158,6 +158,7 @@ private:
   void stream_on(std::uint64_t hop, const api::request& what);
   void end_calls_of(const std::string& route);
   void end_call(std::uint64_t hop);
+  void probed(const std::string& which, std::uint64_t hop);
   void fail_call(std::uint64_t hop, failure why);
   failure away(const std::string& which, const std::string& sandbox,
                const failure& why) const;

@@ -470,6 +470,10 @@ struct node_remove_reply {
   std::uint32_t sandboxes = 0; ///< forgotten with it
 };
 
+/// Whether whoever asked under this hop is still there: a node that knows
+/// nothing of it says client_gone. Clients get an empty envelope instead.
+struct probe {};
+
 /// Ends a request. Error codes as messages/error.hpp.
 struct error_reply {
   failure why;
@@ -482,8 +486,8 @@ using request_body =
                  node_audit, node_shutdown, stream_data, stream_ack,
                  stream_credit, stream_eof, exec_signal, exec_resize, pause,
                  resume, ps, kill, events, dial, token_create, token_list,
-                 token_revoke, key_authorize, key_revoke, key_list,
-                 client_gone, node_list, node_get, node_cordon, node_remove>;
+                 token_revoke, key_authorize, key_revoke, key_list, client_gone,
+                 node_list, node_get, node_cordon, node_remove>;
 
 using reply_body =
     std::variant<hello_reply, up_progress, up_reply, list_reply, get_reply,
@@ -493,7 +497,7 @@ using reply_body =
                  state_reply, ps_reply, kill_reply, events_reply, token_reply,
                  token_list_reply, token_revoke_reply, key_reply,
                  key_list_reply, key_revoke_reply, node_list_reply, node_reply,
-                 node_remove_reply>;
+                 node_remove_reply, probe>;
 
 /// One message from a client, decoded and authenticated.
 struct request {

@@ -84,7 +84,7 @@ TEST_CASE("a node that has become full sends its up on to the next") {
   const auto why = f[0].error_of(f.ask(0, api::up{}));
   CHECK(why.code == ec::no_capacity);
   CAPTURE(why.message);
-  CHECK(why.message.find("2 nodes") != std::string::npos);
+  CHECK(why.message.find("2 have") != std::string::npos);
 }
 
 TEST_CASE("a name is one sandbox's in the whole fleet") {
@@ -289,12 +289,20 @@ TEST_CASE(
   f.run();
   REQUIRE(f[0].answers<api::stream_data>(exec).size() == 1);
   CHECK(f[0].answers<api::stream_data>(exec)[0].bytes == "abc");
-  // The client goes away: the node that has the sandbox is told.
-  CHECK(f[1].clients->watched.size() == 1);
+  // The client goes away: the node that has the sandbox is told, and again
+  // when it asks after it.
+  const auto peers = [&] { return f.links(0).gone; };
   caf::anon_send(f[0].entry, atom::gone::value, std::string{"r1"});
   f.run();
-  CHECK(f[1].clients->watched.empty());
+  CHECK(peers() == 1);
   CHECK(f[0].clients->watched.empty());
+  const auto ps = f.ask(1, api::ps{id});
+  REQUIRE(f[1].answers<api::ps_reply>(ps).size() == 1);
+  CHECK_FALSE(f[1].answers<api::ps_reply>(ps)[0].execs.at(0).attached);
+  caf::anon_send(f[0].entry,
+                 peer_answer{"node-2", {{}, {}, api::probe{}, 12345}});
+  f.run();
+  CHECK(peers() == 2);
 }
 
 TEST_CASE("a client that calls itself gone for another is refused") {
