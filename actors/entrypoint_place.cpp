@@ -70,6 +70,14 @@ void entrypoint_state::place_next(const placing_ptr& what) {
   const auto& request = *what->request;
   const auto& asked = std::get<api::up>(request.body);
   const wish wanted{asked.spec, asked.node, asked.require};
+  if (const auto named = context->fleet->node(wanted.node);
+      named && named->node.address.empty() && !is_here(named->node.id))
+    return refuse(request,
+                  {ec::unsupported,
+                   "node " + caged::quoted(named->node.name)
+                       + " cannot be reached by other nodes: it runs without "
+                         "--listen",
+                   "ask that node itself, or start it with --listen"});
   auto nodes = views();
   std::erase_if(nodes, [&](const node_view& each) {
     return what->tried.contains(each.node.id);

@@ -56,14 +56,14 @@ result<void> check_node(const std::string& reference) {
   return {};
 }
 
-result<request_body> read_up(const v1::Up& from) {
+result<request_body> read_up(const v1::Up& from, bool by_node) {
   up out{read_spec(from.spec()), from.node(), read_map(from.require())};
   if (from.spec().network() < 1 || from.spec().network() > 3)
     return fail(ec::bad_request, "the network mode is unknown");
   if (auto good = validate(out.spec); !good)
     return tl::unexpected<failure>(good.error());
   for (const auto& [key, _] : out.spec.labels)
-    if (key.rfind(own_labels, 0) == 0)
+    if (!by_node && key.rfind(own_labels, 0) == 0)
       return fail(ec::bad_request,
                   "labels that start with " + std::string{own_labels}
                       + " are caged's own",
@@ -265,7 +265,7 @@ result<request_body> read_request_body(v1::Envelope& from) {
   case v1::Envelope::kHello:
     return request_body{hello{escape_text(from.hello().client(), 64)}};
   case v1::Envelope::kUp:
-    return read_up(from.up());
+    return read_up(from.up(), from.hop() != 0);
   case v1::Envelope::kList: {
     if (static_cast<std::size_t>(from.list().labels().size())
         > limits::labels_max)

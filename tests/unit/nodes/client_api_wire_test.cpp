@@ -273,6 +273,33 @@ TEST_CASE("a client that names a caller is denied, and told under its id") {
   CHECK(read == id);
 }
 
+TEST_CASE("a node says for whom it asks, and as what") {
+  api::request from;
+  from.id = id;
+  from.hop = 7;
+  from.caller = "key:alice";
+  from.viewer = true;
+  from.body = api::list{};
+  const auto got = api::decode_request(api::encode(from));
+  REQUIRE(got);
+  CHECK(got->hop == 7);
+  CHECK(got->caller == "key:alice");
+  CHECK(got->viewer);
+  CHECK_FALSE(got->admin);
+  from.caller.clear();
+  CHECK(refusal(api::encode(from)) == ec::malformed);
+  from.caller = std::string(300, 'x');
+  CHECK(refusal(api::encode(from)) == ec::malformed);
+  // Labels of caged's own are set by nodes alone.
+  api::up what;
+  what.spec.labels["caged.mcp"] = "tok-1";
+  from.caller = "uid:0";
+  from.body = what;
+  CHECK(api::decode_request(api::encode(from)));
+  from.hop = 0;
+  CHECK(refusal(api::encode(from)) == ec::bad_request);
+}
+
 TEST_CASE("what lies beyond a limit is refused with the limit") {
   CHECK(refusal(encoded(api::stream_data{
             api::channel::in, 0, std::string(limits::frame_max + 1, 'x')}))
