@@ -141,8 +141,8 @@ void entrypoint_state::in_memories(const search_ptr& what) {
     return by_prefix(what);
   auto left = std::make_shared<std::size_t>(asked.size());
   for (const auto& each : asked) {
-    auto take = [this, what, left, node = each](api::reply_body& body) {
-      const auto* known = std::get_if<api::why_reply>(&body);
+    auto take = [this, what, left, node = each](api::reply_body& got) {
+      const auto* known = std::get_if<api::why_reply>(&got);
       if (known && *left > 0) {
         *left = 0; // the others are too late
         placement_record there;

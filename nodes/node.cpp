@@ -583,7 +583,8 @@ void running_node::join_fleet(const node_config& config) {
   follow_fleet();
   member_ = std::make_unique<membership>(
       context_->store, own_record(config), membership::options{},
-      [](const std::optional<failure>& away) {
+      [exposer = exposer_](const std::optional<failure>& away) {
+        exposer->store_up(!away);
         if (away)
           log_event("the store is away: sandboxes go on, none can be made",
                     {{"error", away->message}});

@@ -278,6 +278,11 @@ TEST_CASE(
   const auto exec = f.ask(0, what);
   REQUIRE(f[0].answers<api::exec_started>(exec).size() == 1);
   CHECK(f[0].clients->watched.count("r1") == 1);
+  f[1].agents->last().say(
+      "credit", std::nullopt,
+      {{"stream", exec}, {"channel", "stdin"}, {"limit", 100}});
+  f.run();
+  CHECK(f[0].answers<api::stream_credit>(exec).size() == 1);
   f.ask(0, api::stream_data{api::channel::in, 0, "abc"}, "uid:0", exec);
   CHECK(f[1].agents->last().count("data") == 1);
   f[1].agents->last().data(exec, "stdout", 0, "abc");

@@ -25,7 +25,7 @@ const std::set<std::string_view> viewers = {
     "ps",    "events", "node_status", "node_list", "node_get"};
 const std::set<std::string_view> admins_alone = {
     "node_audit", "node_shutdown", "key_authorize", "key_revoke",
-    "key_list",   "node_cordon",   "node_remove"};
+    "key_list",   "node_cordon",   "node_remove",   "client_gone"};
 
 template <std::size_t... I>
 std::vector<api::request_body> every_body(std::index_sequence<I...>) {
