@@ -108,13 +108,15 @@ TEST_CASE("the README's tour of a cluster runs line by line", "[cluster]") {
   REQUIRE(tour.size() > 8);
   REQUIRE(tour.front().line == "sudo ./ops/cluster-local up");
   REQUIRE(tour.back().line == "sudo ./ops/cluster-local down");
-  shell bash{fleet.environment(within(60s).timeout)};
-  for (const auto& [line, prints] : tour) {
-    const auto got = bash.run(line);
-    INFO("$ " << line << "\n" << got.out << "exit " << got.exit);
-    CHECK(without_chance(got.out) == without_chance(prints));
-    // What fails is meant to, and says so.
-    CHECK((got.exit == 0 || prints.starts_with("caged: ")));
+  {
+    shell bash{fleet.environment(within(60s).timeout)};
+    for (const auto& [line, prints] : tour) {
+      const auto got = bash.run(line);
+      INFO("$ " << line << "\n" << got.out << "exit " << got.exit);
+      CHECK(without_chance(got.out) == without_chance(prints));
+      // What fails is meant to, and says so.
+      CHECK((got.exit == 0 || prints.starts_with("caged: ")));
+    }
   }
   CHECK(fleet.leftovers() == "");
 }

@@ -244,7 +244,9 @@ TEST_CASE("nodes on one etcd are listed, cordoned and removed through any") {
   REQUIRE(two.start());
   CHECK(is(one, "two", "ready"));
   CHECK(eventually(20s, [&] { return two.state("web") == ""; }));
-  CHECK(has(two.caged({"why", id}).out, "its placement is gone"));
+  CHECK(eventually(20s, [&] {
+    return has(two.caged({"why", id}).out, "destroyed");
+  }));
   CHECK(one.clear() == "");
   CHECK(two.clear() == "");
 }
