@@ -114,6 +114,67 @@ result<void> cold(const options& what) {
   return {};
 }
 
+milliseconds elapsed(const options& what) {
+  auto now = std::chrono::system_clock::now().time_since_epoch();
+  return now - std::chrono::duration<double>{what.since};
+}
+
+/// From the request for a sandbox to the word that its place is booked and
+/// written; all are destroyed afterwards, which is not in the figures.
+result<void> placed(const options& what) {
+  auto on = load::open(what.endpoint);
+  if (!on)
+    return tl::unexpected<failure>(on.error());
+  auto all = each(*on, what.count, 1, [&](std::size_t, auto done) {
+    auto from = clock::now();
+    on->ask<api::up_progress>(smallest(), [=](api::reply_body&) {
+      print(clock::now() - from);
+      done();
+    });
+  });
+  if (!all)
+    return all;
+  std::vector<std::string> ids;
+  on->ask<api::list_reply>(api::list{}, [&](api::reply_body& got) {
+    for (const auto& one : std::get<api::list_reply>(got).sandboxes)
+      if (one.spec.name.empty())
+        ids.push_back(one.id);
+  });
+  if (auto listed = on->wait(); !listed)
+    return listed;
+  return each(*on, ids.size(), what.at_once, [&](std::size_t i, auto done) {
+    on->ask<api::destroy_reply>(api::destroy{ids[i]},
+                                [done](api::reply_body&) { done(); });
+  });
+}
+
+/// From now until the sandbox is said to be lost: one line.
+result<void> lost(const options& what) {
+  auto on = load::open(what.endpoint);
+  if (!on)
+    return tl::unexpected<failure>(on.error());
+  const auto until = clock::now() + load::patience;
+  for (bool gone = false; !gone;) {
+    on->ask<api::get_reply>(api::get{what.sandbox}, [&](api::reply_body& got) {
+      gone = std::get<api::get_reply>(got).sandbox.state == phase::lost;
+    });
+    auto asked = on->wait();
+    // While the link is gone and the lease is not.
+    if (!asked && asked.error().code != ec::unavailable)
+      return asked;
+    if (!asked) {
+      on = load::open(what.endpoint);
+      if (!on)
+        return tl::unexpected<failure>(on.error());
+    }
+    if (clock::now() > until)
+      return fail(ec::timeout, what.sandbox + " is not lost");
+    std::this_thread::sleep_for(5ms); // there is nothing to wait on
+  }
+  print(elapsed(what));
+  return {};
+}
+
 /// Creates and keeps: one line, the wall clock of all.
 result<void> create_many(const options& what) {
   auto on = load::open(what.endpoint);
@@ -126,11 +187,6 @@ result<void> create_many(const options& what) {
   if (all)
     print(clock::now() - from);
   return all;
-}
-
-milliseconds elapsed(const options& what) {
-  auto now = std::chrono::system_clock::now().time_since_epoch();
-  return now - std::chrono::duration<double>{what.since};
 }
 
 /// After a start of the daemon at `since`: a line when it answers and lists
@@ -227,6 +283,12 @@ int main(int argc, char** argv) {
       ->required();
   at_once(at_node(add("cold", "create, run true, destroy", cold)));
   at_once(at_node(add("create", "create and keep", create_many)));
+  at_once(at_node(add("placed", "create until it is booked, destroy", placed)));
+  auto* dead = at_node(add("lost", "wait until a sandbox is lost", lost));
+  dead->add_option("sandbox", what.sandbox, "id or name")->required();
+  dead->add_option("--since", what.since,
+                   "when its node died, seconds since 1970")
+      ->required();
   at_once(at_node(add("adopted", "wait for a started node", adopted)))
       ->add_option("--since", what.since, "its start, seconds since 1970")
       ->required();
