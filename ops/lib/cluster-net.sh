@@ -102,8 +102,22 @@ join() { # NAME ADDRESS
   echo "$2" >"$dir/$1/address"
 }
 
+# What still runs in a namespace of ours: a daemon that was started as this script
+# was killed, somebody's nsenter.
+end_strays() {
+  local name path space pid
+  local -A ours=()
+  for name in "${members[@]}" $(nodes); do
+    if has_net "$name"; then ours["net:[$(stat -Lc %i "$dir/$name/net")]"]=1; fi
+  done
+  while read -r path space; do
+    pid=${path#/proc/}
+    if [[ -n ${ours[$space]:-} ]]; then kill -KILL "${pid%%/*}" 2>/dev/null || true; fi
+  done < <(find /proc/[0-9]*/ns/net -maxdepth 0 -printf '%p %l\n' 2>/dev/null)
+}
 remove_network() {
   local name
+  end_strays
   if has_host_link; then ip link delete dev "$(<"$dir/host/link")"; fi
   for name in "${members[@]}" $(nodes) switch; do
     while has_net "$name"; do umount "$dir/$name/net"; done
