@@ -102,8 +102,28 @@ join() { # NAME ADDRESS
   echo "$2" >"$dir/$1/address"
 }
 
+# Processes in a namespace of ours: after the daemons, one that was started as
+# this script was killed, or somebody's nsenter.
+strays() {
+  local name path space
+  local -A ours=()
+  for name in "${members[@]}" $(nodes); do
+    if has_net "$name"; then ours["net:[$(stat -Lc %i "$dir/$name/net")]"]=1; fi
+  done
+  while read -r path space; do
+    [[ -n $space && -n ${ours[$space]:-} ]] || continue # a kernel thread has none
+    path=${path#/proc/}
+    echo "${path%%/*}"
+  done < <(find /proc/[0-9]*/ns/net -maxdepth 0 -printf '%p %l\n' 2>/dev/null)
+}
+no_strays() {
+  local pid
+  for pid in $(strays); do kill -KILL "$pid" 2>/dev/null || true; done
+  [[ -z $(strays) ]]
+}
 remove_network() {
   local name
+  eventually 10 no_strays || fail "these processes in the cluster's networks do not end:" $(strays)
   if has_host_link; then ip link delete dev "$(<"$dir/host/link")"; fi
   for name in "${members[@]}" $(nodes) switch; do
     while has_net "$name"; do umount "$dir/$name/net"; done
