@@ -49,8 +49,9 @@ TEST_CASE("one request makes one sandbox, whichever nodes it reaches") {
   for (std::size_t i = 0; i < 3; ++i) {
     f.ask(i, api::up{}, "uid:0", request);
     const auto got = f[i].answers<api::up_reply>(request);
-    REQUIRE(got.size() == 1);
-    made.insert(got[0].sandbox.id);
+    REQUIRE_FALSE(got.empty()); // an owner answers another node, too
+    for (const auto& each : got)
+      made.insert(each.sandbox.id);
   }
   CHECK(made.size() == 1);
   std::size_t all = 0;
