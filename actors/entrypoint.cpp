@@ -389,7 +389,6 @@ entrypoint_actor::behavior_type entrypoint(entrypoint_state::pointer self,
       },
       [self](peer_answer& what) { self->state.answered(what); },
       [self](const peer_lost& what) { self->state.link_lost(what); },
-      [self](atom::lost, const std::string& id) { self->state.node_lost(id); },
       [self](atom::ready, const std::string& id) {
         self->state.node_found(id);
       },

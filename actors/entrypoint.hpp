@@ -50,9 +50,8 @@ using entrypoint_actor = caf::typed_actor<
     // An exec is over: route, request id.
     caf::reacts_to<atom::ended, std::string, std::string>,
     // An answer of another node, or of this one to a call with route_home; a
-    // link that is gone; a node that is silent.
+    // link that is gone.
     caf::reacts_to<peer_answer>, caf::reacts_to<peer_lost>,
-    caf::reacts_to<atom::lost, std::string>,
     // A node that is there (again).
     caf::reacts_to<atom::ready, std::string>,
     // Timer: a call has had its time.
@@ -72,7 +71,6 @@ public:
   void ended(const std::string& route, const std::string& id);
   void answered(peer_answer& what);
   void link_lost(const peer_lost& what);
-  void node_lost(const std::string& which);
   void node_found(const std::string& which);
   void call_due(std::uint64_t hop);
 

@@ -243,11 +243,6 @@ void entrypoint_state::link_lost(const peer_lost& what) {
       fail_call(hop, away(what.node, at->second.sandbox, what.why));
 }
 
-void entrypoint_state::node_lost(const std::string& which) {
-  if (context->peers)
-    context->peers->drop(which, {ec::lost, "is silent", {}});
-}
-
 void entrypoint_state::call_due(std::uint64_t hop) {
   if (const auto at = calls_.find(hop); at != calls_.end())
     fail_call(hop, away(at->second.node, at->second.sandbox,

@@ -31,9 +31,6 @@ public:
   /// Passes on a request with a hop; each is greater than those before. Makes
   /// the link when there is none.
   virtual void send(const peer_address& to, api::request what) = 0;
-
-  /// Ends the link: its node is known to be gone, for this reason.
-  virtual void drop(const std::string& node, failure why) = 0;
 };
 
 } // namespace caged

@@ -49,7 +49,6 @@ using pool = caf::atom_constant<caf::atom("pool")>;
 using mcp = caf::atom_constant<caf::atom("mcp")>;
 using revoke = caf::atom_constant<caf::atom("revoke")>;
 using ready = caf::atom_constant<caf::atom("ready")>;
-using lost = caf::atom_constant<caf::atom("lost")>;
 using recheck = caf::atom_constant<caf::atom("recheck")>;
 } // namespace atom
 

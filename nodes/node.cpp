@@ -577,8 +577,6 @@ void running_node::join_fleet(const node_config& config) {
     log_event(live ? "a node is there" : "a node is silent", {{"node", id}});
     if (live)
       caf::anon_send(to, atom::ready::value, id);
-    else
-      caf::anon_send(to, atom::lost::value, id);
   });
   follow_fleet();
   member_ = std::make_unique<membership>(

@@ -199,11 +199,7 @@ public:
   }
 
   void send(const peer_address& to, api::request what) override {
-    add({to, std::move(what), {}});
-  }
-
-  void drop(const std::string& node, failure why) override {
-    add({{node, {}, {}}, std::nullopt, std::move(why)});
+    add({to, std::move(what)});
   }
 
   void stop() override {
@@ -217,8 +213,7 @@ public:
 private:
   struct order {
     peer_address to;
-    std::optional<api::request> what; ///< nothing: end the link
-    failure why;
+    api::request what;
   };
   /// A node that was not there a moment ago.
   struct absence {
@@ -277,11 +272,8 @@ private:
       const std::lock_guard guard{mutex_};
       orders.swap(inbox_);
     }
-    for (auto& each : orders)
-      if (each.what)
-        pass_on(each);
-      else if (const auto at = links_.find(each.to.node); at != links_.end())
-        at->second->end(each.why.message);
+    for (const auto& each : orders)
+      pass_on(each);
   }
 
   void pass_on(const order& what) {
@@ -294,7 +286,7 @@ private:
     if (at == links_.end()) {
       if (const auto away = absent_.find(node); away != absent_.end()) {
         if (steady_clock::now() < away->second.until)
-          return lost_(node, what.what->hop, away->second.why);
+          return lost_(node, what.what.hop, away->second.why);
         absent_.erase(away);
       }
       try {
@@ -303,13 +295,13 @@ private:
                  .first;
       } catch (const zmq::error_t& e) {
         return lost_(
-            node, what.what->hop,
+            node, what.what.hop,
             {ec::unavailable,
              "cannot be dialled at " + what.to.endpoint + ": " + e.what(),
              {}});
       }
     }
-    at->second->add(*what.what);
+    at->second->add(what.what);
   }
 
   using place = std::map<std::string, std::unique_ptr<link>>::iterator;

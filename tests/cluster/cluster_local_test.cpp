@@ -128,7 +128,10 @@ TEST_CASE("cluster-local makes three nodes and an etcd of three in under 20 s, "
   // Down with a sandbox on a node that works, on one that is dead, and on one
   // that stands still.
   for (unsigned i = 1; i <= 3; ++i)
-    REQUIRE_FALSE(fleet.node(i).up({"--memory", "128"}).empty());
+    REQUIRE_FALSE(
+        fleet.node(1)
+            .up({"--memory", "128", "--node", "n" + std::to_string(i)})
+            .empty());
   CHECK(fleet.does({"kill", "n2"}));
   ::kill(fleet.pid("n3"), SIGSTOP);
   const auto done = fleet.down();
@@ -178,7 +181,7 @@ TEST_CASE("a node whose link is cut is no longer live within 5 s, and comes "
   test_cluster fleet;
   REQUIRE(fleet.up());
   auto store = fleet.open_store();
-  const auto id = fleet.node(2).up({"--memory", "128"});
+  const auto id = fleet.node(2).up({"--memory", "128", "--node", "n2"});
   REQUIRE_FALSE(id.empty());
   REQUIRE(fleet.live(*store) == names{"n1", "n2", "n3"});
 
@@ -253,7 +256,8 @@ TEST_CASE("daemons and members of a cluster are killed and started one by one",
     return;
   test_cluster fleet;
   REQUIRE(fleet.up());
-  const auto id = fleet.node(1).up({"--name", "web", "--memory", "128"});
+  const auto id =
+      fleet.node(1).up({"--name", "web", "--memory", "128", "--node", "n1"});
   REQUIRE_FALSE(id.empty());
   const auto other = fleet.pid("n2");
   REQUIRE(fleet.does({"kill", "n1"}));

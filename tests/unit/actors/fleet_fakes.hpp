@@ -17,14 +17,10 @@ namespace caged::fakes {
 class queued_links : public peer_links {
 public:
   std::deque<std::pair<std::string, api::request>> waiting; ///< node, request
-  std::vector<std::string> dropped;
   int gone = 0; ///< clients that were said to be
   void send(const peer_address& to, api::request what) override {
     gone += std::holds_alternative<api::client_gone>(what.body) ? 1 : 0;
     waiting.emplace_back(to.node, std::move(what));
-  }
-  void drop(const std::string& node, failure) override {
-    dropped.push_back(node);
   }
 };
 
@@ -107,11 +103,8 @@ public:
   void silence(std::size_t i) {
     erase(node_key(nodes_[i]->at.context->node_id, "live"));
     deaf.insert(nodes_[i]->at.context->node_id);
-    for (auto& each : nodes_) {
+    for (auto& each : nodes_)
       follow(*each);
-      caf::anon_send(each->at.entry, atom::lost::value,
-                     nodes_[i]->at.context->node_id);
-    }
     run();
   }
   /// The link from one node to another is gone, with what was under way.
