@@ -535,6 +535,7 @@ public:
           return "digest " + std::string{secret};
         });
     context->keys = std::make_shared<key_table>();
+    context->joins = std::make_shared<join_table>();
     context->fleet = std::make_shared<directory>();
     store->told = [fleet = context->fleet](const record& what, bool erased) {
       fleet->apply(what, erased);
