@@ -92,7 +92,8 @@ void entrypoint_state::join(const request_ptr& request, const api::join& what) {
   join_use use{what.node, name, what.public_key, wall_clock_ms()};
   offload(
       self, context->store_calls,
-      [with = context, token = *token, use]() -> result<api::join_reply> {
+      [with = context, token = *token, use,
+       wanted = what.cluster]() -> result<api::join_reply> {
         // What can fail without the token comes first.
         auto access = with->joining.access();
         if (!access)
@@ -100,6 +101,11 @@ void entrypoint_state::join(const request_ptr& request, const api::join& what) {
         const auto cluster = open_cluster(*with->store);
         if (!cluster)
           return tl::unexpected<failure>(cluster.error());
+        if (cluster->id != wanted)
+          return fail(ec::denied,
+                      "this node is of cluster " + cluster->id
+                          + ", and the token of " + wanted,
+                      "make another on this node: caged node token");
         if (auto done = take_join(*with->store, token, use); !done)
           return tl::unexpected<failure>(done.error());
         return api::join_reply{cluster->id, with->node, std::move(*access)};

@@ -232,6 +232,7 @@ struct join {
   std::string name;       ///< for people; may be empty: the id
   std::string public_key; ///< of the node that will be, Z85
   std::string version;
+  std::string cluster; ///< the one that the token is of, a UUID
 };
 
 // -- streams, both directions; they carry the request id of their exec ------

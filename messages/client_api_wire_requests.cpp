@@ -91,10 +91,12 @@ result<request_body> read_join(const v1::Join& from) {
                 caged::quoted(from.name()) + " is no name of a node",
                 "take 1 to " + std::to_string(limits::name_max)
                     + " of a-z, 0-9 and -, not - first: --node-name NAME");
+  if (!is_uuid(from.cluster()))
+    return fail(ec::bad_request, "it names no cluster");
   if (from.version().size() > version_max)
     return too_long("the version", from.version().size(), version_max);
-  return request_body{
-      join{from.node(), from.name(), std::move(*key), from.version()}};
+  return request_body{join{from.node(), from.name(), std::move(*key),
+                           from.version(), from.cluster()}};
 }
 
 result<request_body> read_node_token(const v1::NodeTokenCreate& from) {
@@ -273,6 +275,7 @@ void fill_request(v1::Envelope& to, const request_body& body) {
             out->set_name(b.name);
             out->set_public_key(b.public_key);
             out->set_version(b.version);
+            out->set_cluster(b.cluster);
           },
           [&](const node_shutdown& b) {
             to.mutable_node_shutdown()->set_destroy_all(b.destroy_all);

@@ -246,9 +246,9 @@ int run_join(int argc, const char* const* argv) {
   if (!own)
     return complain(own.error(), 1);
   const auto& id = own->directory->node_id();
-  const auto reply =
-      ask_to_join(endpoint, *token,
-                  {id, config.node_name, own->key.public_key, CAGED_VERSION});
+  const auto reply = ask_to_join(endpoint, *token,
+                                 {id, config.node_name, own->key.public_key,
+                                  CAGED_VERSION, token->cluster});
   if (!reply)
     return complain(reply.error(), 1);
   if (reply->cluster != token->cluster)

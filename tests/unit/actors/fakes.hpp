@@ -190,9 +190,13 @@ public:
                                       watch_handler) override {
     return fail(ec::unsupported, "no watches");
   }
-  result<store_lease> grant(std::chrono::seconds) override {
-    return fail(ec::unsupported, "no leases");
+  /// They never end.
+  result<store_lease> grant(std::chrono::seconds ttl) override {
+    if (away)
+      return is_away();
+    return store_lease{++last_lease, ttl};
   }
+  std::int64_t last_lease = 0;
   result<void> keep_alive(std::int64_t) override {
     return fail(ec::not_found, "no leases");
   }
