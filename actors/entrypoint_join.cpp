@@ -82,14 +82,14 @@ void entrypoint_state::join(const request_ptr& request, const api::join& what) {
                   {ec::bad_request, "only the bearer of a join token joins",
                    "caged node token makes one; caged-node join "
                    "uses it"});
-  const auto& name = what.name.empty() ? what.node : what.name;
+  const auto& called = what.name.empty() ? what.node : what.name;
   for (const auto& each : context->fleet->nodes())
-    if (each.node.id != what.node && each.node.name == name)
+    if (each.node.id != what.node && each.node.name == called)
       return refuse(*request, {ec::conflict,
                                "the fleet has a node that is called "
-                                   + caged::quoted(name),
+                                   + caged::quoted(called),
                                "choose another name: --node-name NAME"});
-  join_use use{what.node, name, what.public_key, wall_clock_ms()};
+  join_use use{what.node, called, what.public_key, wall_clock_ms()};
   offload(
       self, context->store_calls,
       [with = context, token = *token, use,
