@@ -104,6 +104,8 @@ void directory::apply_node(std::string_view rest, const record& what,
         tell = tell_;
       mine.live = !erased;
       mine.silent_since_ms = erased ? wall_clock_ms() : 0;
+      if (erased)
+        mine.heard_ms = mine.silent_since_ms;
     } else if (part == "cordon" && what.revision >= mine.cordon_revision) {
       mine.cordoned = !erased;
       mine.cordoned_by = erased ? std::string{} : what.value;
@@ -128,6 +130,7 @@ node_view directory::view_of(const entry& from) {
   out.live = from.live;
   out.cordoned = from.cordoned;
   out.silent_since_ms = from.silent_since_ms;
+  out.heard_ms = from.heard_ms;
   out.cordoned_by = from.cordoned_by;
   return out;
 }

@@ -64,7 +64,7 @@ private:
     bool unreadable = false; ///< its "reserved"
     bool live = false;
     bool cordoned = false;
-    std::int64_t silent_since_ms = 0;
+    std::int64_t silent_since_ms = 0, heard_ms = 0;
     std::string cordoned_by;
     /// Of that: what this node did itself, and told before the store did, is
     /// not undone by older news.

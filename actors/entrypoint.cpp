@@ -394,6 +394,9 @@ entrypoint_actor::behavior_type entrypoint(entrypoint_state::pointer self,
       [self](peer_answer& what) { self->state.answered(what); },
       [self](const peer_lost& what) { self->state.link_lost(what); },
       [self](atom::lost, const std::string& id) { self->state.node_lost(id); },
+      [self](atom::ready, const std::string& id) {
+        self->state.node_found(id);
+      },
       [self](atom::expire, std::uint64_t hop) { self->state.call_due(hop); },
       [self](atom::run) { self->state.context->request_stop(); },
       [self](atom::stop) { self->quit(); },

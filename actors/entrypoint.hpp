@@ -53,6 +53,8 @@ using entrypoint_actor = caf::typed_actor<
     // link that is gone; a node that is silent.
     caf::reacts_to<peer_answer>, caf::reacts_to<peer_lost>,
     caf::reacts_to<atom::lost, std::string>,
+    // A node that is there (again).
+    caf::reacts_to<atom::ready, std::string>,
     // Timer: a call has had its time.
     caf::reacts_to<atom::expire, std::uint64_t>,
     // Timer: ends the daemon after a shutdown was answered.
@@ -71,6 +73,7 @@ public:
   void answered(peer_answer& what);
   void link_lost(const peer_lost& what);
   void node_lost(const std::string& which);
+  void node_found(const std::string& which);
   void call_due(std::uint64_t hop);
 
   pointer self;
@@ -158,6 +161,7 @@ private:
   void stream_on(std::uint64_t hop, const api::request& what);
   void end_calls_of(const std::string& route);
   void end_call(std::uint64_t hop);
+  void probed(const std::string& which, std::uint64_t hop);
   void fail_call(std::uint64_t hop, failure why);
   failure away(const std::string& which, const std::string& sandbox,
                const failure& why) const;
@@ -184,6 +188,8 @@ private:
   // entrypoint_fleet.cpp: what all nodes have to answer.
   void list_all(const request_ptr& request);
   void events_of_all(const request_ptr& request);
+  void follow_at(const request_ptr& request, const std::string& which,
+                 std::int64_t since_ms);
 
   /// (route, request id) -> sandbox of a running exec.
   std::map<std::pair<std::string, std::string>, sandbox_actor> streams_;
@@ -191,6 +197,7 @@ private:
   /// Those of clients: (route, request id) -> hop.
   std::map<std::pair<std::string, std::string>, std::uint64_t> hops_;
   std::uint64_t last_hop_ = 0;
+  std::vector<request_ptr> followers_; ///< of the events of all nodes
 };
 
 /// Routes of calls to this very node begin with it: what it answers comes back

@@ -131,6 +131,8 @@ void entrypoint_state::stream_on(std::uint64_t hop, const api::request& what) {
 
 /// Their client is gone: whoever works for it is told.
 void entrypoint_state::end_calls_of(const std::string& route) {
+  std::erase_if(followers_,
+                [&](const request_ptr& each) { return each->route == route; });
   std::vector<std::uint64_t> ended;
   for (const auto& [hop, each] : calls_)
     if (each.request->route == route)
@@ -187,6 +189,8 @@ void entrypoint_state::fail_call(std::uint64_t hop, failure why) {
 
 void entrypoint_state::answered(peer_answer& what) {
   auto hop = what.what.hop;
+  if (std::holds_alternative<api::probe>(what.what.body))
+    return probed(what.node, hop);
   if (hop == 0) {
     // It could not even read what it was asked (another version?): then it
     // answers by the request's id alone.
@@ -212,6 +216,21 @@ void entrypoint_state::answered(peer_answer& what) {
   answer(*at->second.request, std::move(what.what.body));
   if (last)
     end_call(hop);
+}
+
+/// A node that works for somebody who is not there any more is told so: what
+/// was said when they went may have come before it began.
+void entrypoint_state::probed(const std::string& which, std::uint64_t hop) {
+  const auto view = context->fleet->node(which);
+  if (calls_.contains(hop) || !view)
+    return;
+  api::request out;
+  out.id = make_uuid();
+  out.caller = "node:" + context->node_id;
+  out.hop = hop;
+  out.body = api::client_gone{};
+  context->peers->send({which, view->node.address, view->node.public_key},
+                       std::move(out));
 }
 
 void entrypoint_state::link_lost(const peer_lost& what) {

@@ -118,35 +118,60 @@ void entrypoint_state::events_of_all(const request_ptr& request) {
     if (each.live && !is_here(each.node.id))
       nodes.push_back(each.node.id);
   all->left = nodes.size();
-  if (follow)
+  if (follow) {
     context->clients->watch(request->route);
+    followers_.push_back(request);
+    const auto since = std::get<api::events>(request->body).since_ms;
+    for (const auto& each : nodes)
+      follow_at(request, each, since);
+    return;
+  }
   for (const auto& each : nodes) {
-    on_answer take;
-    if (follow)
-      // One that ends is one whose node went away: the others go on.
-      take = [this, request](api::reply_body& body) {
-        auto* part = std::get_if<api::events_reply>(&body);
-        if (!part)
-          return true;
-        part->last = false;
-        answer(*request, std::move(*part));
+    auto take = [all, done](api::reply_body& body) {
+      auto* part = std::get_if<api::events_reply>(&body);
+      if (part)
+        std::move(part->events.begin(), part->events.end(),
+                  std::back_inserter(all->history));
+      if (part && !part->last)
         return false;
-      };
-    else
-      take = [all, done](api::reply_body& body) {
-        auto* part = std::get_if<api::events_reply>(&body);
-        if (part)
-          std::move(part->events.begin(), part->events.end(),
-                    std::back_inserter(all->history));
-        if (part && !part->last)
-          return false;
-        done();
-        return true;
-      };
+      done();
+      return true;
+    };
     const auto hop =
         start_call({request, each, {}, take, false}, request->body);
-    if (!follow)
-      self->delayed_send(self, gather_time, atom::expire::value, hop);
+    self->delayed_send(self, gather_time, atom::expire::value, hop);
+  }
+}
+
+/// A node that goes away is followed again when it is back (node_found).
+void entrypoint_state::follow_at(const request_ptr& request,
+                                 const std::string& which,
+                                 std::int64_t since_ms) {
+  auto take = [this, request](api::reply_body& body) {
+    auto* part = std::get_if<api::events_reply>(&body);
+    if (!part)
+      return true;
+    part->last = false;
+    answer(*request, std::move(*part));
+    return false;
+  };
+  auto body = std::get<api::events>(request->body);
+  body.since_ms = since_ms;
+  start_call({request, which, {}, take, false}, body);
+}
+
+/// What happened there while it was not heard is in its history.
+void entrypoint_state::node_found(const std::string& which) {
+  if (is_here(which) || !has_peers())
+    return;
+  for (const auto& each : followers_) {
+    const bool followed =
+        std::any_of(calls_.begin(), calls_.end(), [&](const auto& item) {
+          return item.second.request == each && item.second.node == which;
+        });
+    const auto view = context->fleet->node(which);
+    if (!followed && view)
+      follow_at(each, which, std::max<std::int64_t>(view->heard_ms, 1));
   }
 }
 

@@ -99,18 +99,18 @@ void entrypoint_state::remove_node(const request_ptr& request,
   const auto found = context->fleet->node(what.node);
   if (!found)
     return refuse(*request, found.error());
-  const auto& node = found->node;
+  const auto& which = found->node;
   // A node alone has no lease that would say so.
-  if (node.id == context->node_id)
-    return refuse(*request, still_alive(node.name));
+  if (which.id == context->node_id)
+    return refuse(*request, still_alive(which.name));
   offload(
       self, context->store_calls,
-      [store = context->store, id = node.id, name = node.name,
+      [store = context->store, id = which.id, name = which.name,
        force = what.force]() -> result<forgotten> {
         return forget_node(*store, id, name, force);
       },
-      [this, request, id = node.id,
-       name = node.name](const result<forgotten>& done) {
+      [this, request, id = which.id,
+       name = which.name](const result<forgotten>& done) {
         if (!done)
           return refuse(*request, done.error());
         for (const auto& key : done->keys)

@@ -126,10 +126,14 @@ void entrypoint_state::in_store(const search_ptr& what) {
 }
 
 /// Destroyed ones are remembered by the node that had them: all are asked for
-/// one that bears the reference itself.
+/// one that bears the reference itself. By name only where a supervisor would
+/// look so, too (supervisor_state::lookup): else the name is free again.
 void entrypoint_state::in_memories(const search_ptr& what) {
   std::vector<std::string> asked;
-  if (what->destroyed_too)
+  const auto& body = what->request->body;
+  const bool by_name = std::holds_alternative<api::destroy>(body)
+                       || std::holds_alternative<api::why>(body);
+  if (what->destroyed_too && (by_name || is_valid_id(what->reference)))
     for (const auto& each : context->fleet->nodes())
       if (each.live && !is_here(each.node.id))
         asked.push_back(each.node.id);
@@ -137,8 +141,8 @@ void entrypoint_state::in_memories(const search_ptr& what) {
     return by_prefix(what);
   auto left = std::make_shared<std::size_t>(asked.size());
   for (const auto& each : asked) {
-    auto take = [this, what, left, node = each](api::reply_body& body) {
-      const auto* known = std::get_if<api::why_reply>(&body);
+    auto take = [this, what, left, node = each](api::reply_body& got) {
+      const auto* known = std::get_if<api::why_reply>(&got);
       if (known && *left > 0) {
         *left = 0; // the others are too late
         placement_record there;

@@ -7,15 +7,6 @@
 // Tokens of the MCP gateway: made, listed and revoked.
 namespace caged {
 
-using namespace std::chrono_literals;
-
-namespace {
-
-constexpr auto patience =
-    std::chrono::milliseconds(limits::request_deadline_default);
-
-} // namespace
-
 void entrypoint_state::create_token(const request_ptr& request,
                                     const api::token_create& what) {
   auto make = [this, request](const std::string& sandbox) {
@@ -47,10 +38,11 @@ void entrypoint_state::create_token(const request_ptr& request,
   };
   if (!what.template_name.empty())
     return make({});
-  self->request(node, patience, atom::lookup::value, what.sandbox, request,
-                false)
-      .then([make](found_sandbox& found) mutable { make(found.id); },
-            [this, request](caf::error& why) { refuse(*request, why); });
+  // It may be another node's: the token is the fleet's.
+  locate(
+      request, what.sandbox, false,
+      [make](const found_sandbox& found) { make(found.id); },
+      [make](const placement_record& placed) { make(placed.sandbox); });
 }
 
 void entrypoint_state::list_tokens(const api::request& request) {

@@ -1,7 +1,6 @@
 #include "actors/fleet_admin.hpp"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
 
 #include "actors/fleet_records.hpp"
@@ -15,9 +14,9 @@ namespace {
 /// once each time that it comes.
 constexpr int most_tries = 16;
 
-/// Sandboxes whose records are erased in one commit: a placement and a name
-/// each, with room for what else is there of them.
-constexpr std::size_t batch = 30;
+/// Sandboxes whose records are erased in one commit: a placement, a name and a
+/// request each, and the node's "live" is compared.
+constexpr std::size_t batch = (store::most_operations - 1) / 3;
 
 tl::unexpected<failure> gone(std::string_view name) {
   return fail(ec::not_found, "there is no node " + quoted(name) + " any more",
@@ -31,11 +30,8 @@ tl::unexpected<failure> busy(std::string_view name) {
               "try again");
 }
 
-/// A placement on the node, and the name that is its own.
-struct placed {
-  record placement;
-  std::optional<record> name;
-};
+/// A placement on the node, and the name and the request that are its own.
+using placed = std::vector<record>;
 
 result<std::vector<placed>> placed_on(store& in, std::string_view node) {
   constexpr std::string_view prefix = "placements/";
@@ -48,13 +44,18 @@ result<std::vector<placed>> placed_on(store& in, std::string_view node) {
     const auto what = decode_placement(id, each.value);
     if (!what || what->node != node)
       continue;
-    placed found{std::move(each), std::nullopt};
-    if (!what->name.empty()) {
-      auto named = in.get(name_key(what->owner, what->name));
-      if (!named)
-        return tl::unexpected<failure>(std::move(named.error()));
-      if (*named && (*named)->value == id)
-        found.name = std::move(**named);
+    placed found = {std::move(each)};
+    std::vector<std::string> keys;
+    if (!what->name.empty())
+      keys.push_back(name_key(what->owner, what->name));
+    if (!what->request_id.empty())
+      keys.push_back(request_key(what->owner, what->request_id));
+    for (const auto& key : keys) {
+      auto own = in.get(key);
+      if (!own)
+        return tl::unexpected<failure>(std::move(own.error()));
+      if (*own && (*own)->value == id)
+        found.push_back(std::move(**own));
     }
     out.push_back(std::move(found));
   }
@@ -105,12 +106,9 @@ result<bool> forget_once(store& in, std::string_view node,
   for (std::size_t from = 0; from < count; from += batch) {
     std::vector<const record*> some;
     const auto to = std::min(count, from + batch);
-    for (auto i = from; i < to; ++i) {
-      const auto& each = (*placements)[i];
-      some.push_back(&each.placement);
-      if (each.name)
-        some.push_back(&*each.name);
-    }
+    for (auto i = from; i < to; ++i)
+      for (const auto& each : (*placements)[i])
+        some.push_back(&each);
     auto erased = erase(in, node, some);
     if (!erased && erased.error().code == ec::conflict)
       return false;

@@ -32,10 +32,10 @@ struct forgotten {
 };
 
 /// Erases everything under "nodes/ID/". With `force` first what is placed
-/// there, in several commits where it is much: one that fails leaves the node,
-/// with fewer sandboxes. Whether the node is alive is compared in each commit.
-/// `name` is for the sentences. Errors: wrong_state (it is alive; without
-/// `force`: sandboxes are placed there).
+/// there, with its names and requests, in several commits where it is much: one
+/// that fails leaves the node, with fewer sandboxes. Whether the node is alive
+/// is compared in each commit. `name` is for the sentences. Errors: wrong_state
+/// (it is alive; without `force`: sandboxes are placed there).
 result<forgotten> forget_node(store& in, std::string_view node,
                               std::string_view name, bool force);
 

@@ -26,6 +26,8 @@ struct node_view {
   /// Wall clock, when its lease was seen to end; 0: it is live, or was silent
   /// before anybody looked.
   std::int64_t silent_since_ms = 0;
+  /// Wall clock, of the end of the lease before this one; 0: there was none.
+  std::int64_t heard_ms = 0;
   std::string cordoned_by;               ///< who wanted that
   std::set<std::string> templates;       ///< that it has
   std::map<std::string, unsigned> ready; ///< members of its pool, by template

@@ -145,8 +145,16 @@ void supervisor_state::up(const request_ptr& request) {
          "choose another name, or destroy it: caged destroy " + what.spec.name},
         used->second);
   if (auto good = placeable(here(), {what.spec, what.node, what.require});
-      !good)
+      !good) {
+    // Nobody passed it on: the nodes have no ports for each other.
+    if (good.error().code == ec::not_found && context->fleet->node(what.node))
+      return refuse(*request,
+                    {ec::unsupported,
+                     "node " + caged::quoted(what.node)
+                         + " is another node, and this one has no way to it",
+                     "ask that node itself, or give both a port: --listen"});
     return refuse(*request, good.error());
+  }
   if (auto room = fits(context->total, reserved_, what.spec); !room)
     return refuse(*request, room.error());
 

@@ -488,6 +488,10 @@ struct node_remove_reply {
   std::uint32_t sandboxes = 0; ///< forgotten with it
 };
 
+/// Whether whoever asked under this hop is still there: a node that knows
+/// nothing of it says client_gone. Clients get an empty envelope instead.
+struct probe {};
+
 struct node_token_reply {
   std::string token;           ///< one line; nobody is ever told it again
   std::int64_t expires_ms = 0; ///< wall clock
@@ -531,7 +535,7 @@ using reply_body =
                  state_reply, ps_reply, kill_reply, events_reply, token_reply,
                  token_list_reply, token_revoke_reply, key_reply,
                  key_list_reply, key_revoke_reply, node_list_reply, node_reply,
-                 node_remove_reply, node_token_reply, join_reply>;
+                 node_remove_reply, probe, node_token_reply, join_reply>;
 
 /// One message from a client, decoded and authenticated.
 struct request {

@@ -275,8 +275,10 @@ std::string encode(const reply& message) {
   return out.SerializeAsString();
 }
 
-std::string encode_probe() {
-  return v1::Envelope{}.SerializeAsString();
+std::string encode_probe(std::uint64_t hop) {
+  v1::Envelope out;
+  out.set_hop(hop);
+  return out.SerializeAsString();
 }
 
 tl::unexpected<failure> behalf_denied() {
@@ -325,8 +327,10 @@ result<std::optional<reply>> decode_reply(std::string_view bytes) {
       || !parse(in, bytes))
     return fail(ec::malformed, "the node's answer is no envelope of caged.v1",
                 "client and node may be of different versions");
-  if (in.body_case() == v1::Envelope::BODY_NOT_SET)
+  if (in.body_case() == v1::Envelope::BODY_NOT_SET && in.hop() == 0)
     return std::optional<reply>{};
+  if (in.body_case() == v1::Envelope::BODY_NOT_SET)
+    return std::optional<reply>{reply{{}, {}, probe{}, in.hop()}};
   if (in.request_id().size() != 16)
     return fail(ec::malformed, "the node's answer names no request");
   auto body = read_reply_body(in);

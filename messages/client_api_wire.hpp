@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -16,8 +17,9 @@ std::string encode(const request& message);
 /// A reply with its hop; the route stays with the transport.
 std::string encode(const reply& message);
 
-/// An empty envelope: a probe whether the other side is there.
-std::string encode_probe();
+/// An envelope without a body: a probe whether the other side is there, or
+/// knows this hop.
+std::string encode_probe(std::uint64_t hop = 0);
 
 /// What a client or a node sent; digest is set, route is the transport's. With
 /// a hop, caller, admin and viewer are what the sender claims: whether it may
@@ -30,7 +32,8 @@ result<request> decode_request(std::string_view bytes,
 /// What a transport says to a client whose request has a hop.
 tl::unexpected<failure> behalf_denied();
 
-/// What a node sent; an empty optional is a probe. Error: malformed.
+/// What a node sent; an empty optional is a probe without a hop. Error:
+/// malformed.
 result<std::optional<reply>> decode_reply(std::string_view bytes);
 
 } // namespace caged::api

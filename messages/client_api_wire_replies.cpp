@@ -336,6 +336,7 @@ void fill_reply(v1::Envelope& to, const reply_body& body) {
                    for (const auto& each : b.keys)
                      fill(to.mutable_key_list_reply()->add_keys(), each);
                  },
+                 [&](const probe&) {}, // nothing but its hop
                  [&](const key_revoke_reply& b) {
                    to.mutable_key_revoke_reply();
                    for (const auto& each : b.keys)

@@ -377,6 +377,11 @@ void metrics_table::gateway_request(unsigned status) {
   ++now_.gateway_requests[std::to_string(status)];
 }
 
+void metrics_table::store_up(bool answers) {
+  std::lock_guard guard{mutex_};
+  now_.store_up = answers;
+}
+
 std::vector<MetricFamily> metrics_table::Collect() const {
   auto copy = [this] {
     std::lock_guard guard{mutex_};
@@ -405,6 +410,11 @@ std::vector<MetricFamily> metrics_table::Collect() const {
           "Resources in the kernel that no lease accounts for, at the last "
           "audit.",
           static_cast<double>(copy.orphans));
+  if (copy.store_up)
+    out.one("caged_node_store_up",
+            "Whether the shared store answered the last time that it was "
+            "asked.",
+            *copy.store_up ? 1 : 0);
   {
     family by{"caged_node_sandboxes", "Sandboxes by state.", MetricType::Gauge,
               node_};

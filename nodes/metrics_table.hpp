@@ -49,6 +49,8 @@ public:
   void client_refused(std::string_view reason) override;
   void gateway_connections(std::size_t count) override;
   void gateway_request(unsigned status) override;
+  /// Not of the sink: no actor knows. Not shown before the first call.
+  void store_up(bool answers);
 
   /// On a scraper's thread.
   std::vector<prometheus::MetricFamily> Collect() const override;
@@ -86,6 +88,7 @@ public:
     double disk = 0, disk_reserved = 0;     ///< bytes
     std::uint64_t orphans = 0;
     std::uint64_t gateway_connections = 0;
+    std::optional<bool> store_up;
     std::map<std::string, std::uint64_t, std::less<>>
         gateway_requests; ///< by status
     std::map<std::string, std::uint64_t, std::less<>> messages, errors,

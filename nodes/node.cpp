@@ -603,13 +603,16 @@ void running_node::join_fleet(const node_config& config) {
   context_->fleet->on_liveness([to = entrypoint_](const std::string& id,
                                                   bool live) {
     log_event(live ? "a node is there" : "a node is silent", {{"node", id}});
-    if (!live)
+    if (live)
+      caf::anon_send(to, atom::ready::value, id);
+    else
       caf::anon_send(to, atom::lost::value, id);
   });
   follow_fleet();
   member_ = std::make_unique<membership>(
       context_->store, own_record(config), membership::options{},
-      [](const std::optional<failure>& away) {
+      [exposer = exposer_](const std::optional<failure>& away) {
+        exposer->store_up(!away);
         if (away)
           log_event("the store is away: sandboxes go on, none can be made",
                     {{"error", away->message}});

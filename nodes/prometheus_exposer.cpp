@@ -112,6 +112,7 @@ public:
   }
 
   std::string listen_address() const override { return address_; }
+  void store_up(bool answers) override { table_->store_up(answers); }
 
   void info(const std::string& id, const sandbox_spec& spec) override {
     table_->info(id, spec);

@@ -22,6 +22,10 @@ public:
 
   /// Where it really listens: "127.0.0.1:9464".
   virtual std::string listen_address() const = 0;
+
+  /// Whether a store that nodes share answers. Any thread; without a call, as
+  /// with SQLite, there is no such series.
+  virtual void store_up(bool answers) = 0;
 };
 
 } // namespace caged

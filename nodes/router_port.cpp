@@ -204,6 +204,11 @@ void router_port::handle(const std::string& raw, zmq::message_t& body) {
       request = tl::unexpected<failure>(std::move(*no));
   if (request && who) {
     request->route = route;
+    if (std::holds_alternative<api::client_gone>(request->body)) {
+      queues_.erase(route);
+      const std::lock_guard guard{mutex_};
+      watched_.erase(route);
+    }
     if (!who->node) {
       request->caller = std::move(who->caller);
       request->admin = who->admin;
@@ -331,7 +336,7 @@ void router_port::flush_queues() {
 void router_port::probe() {
   for (const auto& route : watched())
     if (queues_.count(route) == 0)
-      deliver(route, api::encode_probe());
+      deliver(route, api::encode_probe(hop_of(route)));
 }
 
 } // namespace caged

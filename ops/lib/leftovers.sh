@@ -13,6 +13,8 @@ leftovers_now() {
     find /sys/fs/cgroup -type d -path '*caged*' -printf 'cgroup %p\n' 2>/dev/null
     losetup --noheadings --output NAME,BACK-FILE 2>/dev/null |
       awk '{ print "loop device " $0 }'
+    ip -oneline link show 2>/dev/null |
+      sed 's/^[0-9]*: \([^:@]*\).*/network link \1/'
     find /run/netns /var/run/netns -mindepth 1 -printf 'network namespace %p\n' \
       2>/dev/null
     find /tmp /run /var/lib -maxdepth 1 -name 'caged*' ! -path "$logs" \

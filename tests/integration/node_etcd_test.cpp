@@ -77,6 +77,8 @@ TEST_CASE("a node on etcd keeps there what exists, and goes on without it") {
   REQUIRE(eventually(20s, [&] {
     return has(node.caged({"node", "status"}).out, "away");
   }));
+  CHECK(eventually(5s,
+                   [&] { return node.series("caged_node_store_up") == 0.0; }));
   const auto before = count->out().size();
   CHECK(eventually(20s, [&] { return count->out().size() > before + 200; }));
   CHECK(node.caged({"exec", "web", "--", "echo", "still here"}).out
@@ -103,6 +105,8 @@ TEST_CASE("a node on etcd keeps there what exists, and goes on without it") {
   REQUIRE(eventually(30s, [&] {
     return !has(node.caged({"node", "status"}).out, "away");
   }));
+  CHECK(eventually(5s,
+                   [&] { return node.series("caged_node_store_up") == 1.0; }));
   CHECK(node.state("web") == "running");
   const auto second = node.up();
   CHECK_FALSE(second.empty());
@@ -231,6 +235,7 @@ TEST_CASE("nodes on one etcd are listed, cordoned and removed through any") {
         == "two is removed, and 1 sandbox forgotten\n");
   CHECK(one.caged({"node", "get", "two"}).exit == 1);
   CHECK(keys(etcd, "/fleet/data/placements/").empty());
+  CHECK(keys(etcd, "/fleet/data/requests/").empty());
   CHECK(keys(etcd, "/fleet/data/names/").empty());
   for (const auto& each : keys(etcd, "/fleet/data/nodes/"))
     CHECK(has(each, row(one, "one")["id"].get<std::string>()));

@@ -1,17 +1,14 @@
 #include <catch2/catch.hpp>
 
 #include <csignal>
-#include <optional>
 #include <sstream>
 
-#include <nlohmann/json.hpp>
-
 #include "tests/support/etcd.hpp"
+#include "tests/support/prometheus.hpp"
 #include "tests/support/test_node.hpp"
 
 // A real Prometheus scrapes a real node.
 using namespace caged::test;
-using nlohmann::json;
 
 namespace {
 
@@ -19,59 +16,23 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-/// Prometheus on a port of its own, asked through promtool.
-class prometheus {
-public:
-  /// What it scrapes: of a scrape_config, without the job's name.
-  explicit prometheus(const std::string& targets) {
-    write_file(dir_ / "prometheus.yml", "global: {scrape_interval: 1s}\n"
-                                        "scrape_configs:\n"
-                                        "  - job_name: caged\n"
-                                        "    "
-                                            + targets + "\n");
-    // Port 0 is not supported by Prometheus: a free one is looked for.
-    for (int port = 19090; port < 19190 && !server_; ++port) {
-      port_ = port;
-      auto tried = std::make_unique<background>(std::vector<std::string>{
-          "prometheus", "--config.file", dir_ / "prometheus.yml",
-          "--storage.tsdb.path", dir_ / "data", "--web.listen-address",
-          "127.0.0.1:" + std::to_string(port)});
-      if (eventually(20s, [&] { return !tried->alive() || ready(); })
-          && tried->alive())
-        server_ = std::move(tried);
-    }
-  }
-  static std::string at(const std::string& target) {
-    return "static_configs: [{targets: ['" + target + "']}]";
-  }
-  /// What a gateway tells.
-  static std::string told_by(const std::string& gateway) {
-    return "honor_labels: true\n    http_sd_configs: [{url: 'http://" + gateway
-           + "/v1/sd/prometheus', refresh_interval: 1s}]";
-  }
-  bool up() const { return server_ != nullptr; }
+std::string scraping(const std::string& target) {
+  return "global: {scrape_interval: 1s}\n"
+         "scrape_configs:\n"
+         "  - job_name: caged\n"
+         "    static_configs: [{targets: ['"
+         + target + "']}]\n";
+}
 
-  /// Value of an instant query with one result; nothing without a result.
-  std::optional<double> value(const std::string& query) {
-    auto got =
-        run({"promtool", "query", "instant", "--format=json", url(), query});
-    auto parsed = json::parse(got.out, nullptr, false);
-    if (!parsed.is_array() || parsed.size() != 1)
-      return {};
-    return std::stod(parsed[0]["value"][1].get<std::string>());
-  }
-
-private:
-  std::string url() const {
-    return "http://127.0.0.1:" + std::to_string(port_);
-  }
-  bool ready() {
-    return run({"promtool", "query", "instant", url(), "vector(1)"}).exit == 0;
-  }
-  temp_dir dir_;
-  int port_ = 0;
-  std::unique_ptr<background> server_;
-};
+/// What a gateway tells of the fleet.
+std::string told_by(const std::string& gateway) {
+  return "global: {scrape_interval: 1s}\n"
+         "scrape_configs:\n"
+         "  - job_name: caged\n"
+         "    honor_labels: true\n"
+         "    http_sd_configs: [{url: 'http://"
+         + gateway + "/v1/sd/prometheus', refresh_interval: 1s}]\n";
+}
 
 } // namespace
 
@@ -107,7 +68,7 @@ TEST_CASE("a real Prometheus follows 20 sandboxes for a minute") {
     ids.push_back(node.up({"--cpus", "1", "--memory", "128", "--disk", "1"}));
     REQUIRE_FALSE(ids.back().empty());
   }
-  prometheus server{prometheus::at(node.metrics_address())};
+  prometheus_server server{scraping(node.metrics_address())};
   REQUIRE(server.up());
   REQUIRE(eventually(30s, [&] {
     return server.value("count(caged_sandbox_up == 1)") == 20.0;
@@ -160,7 +121,7 @@ TEST_CASE("a real Prometheus finds the nodes of a fleet through one of them") {
   REQUIRE(two.start());
   auto gateway = read_file(one.run_dir() + "/gateway-address");
   gateway.erase(gateway.find_last_not_of('\n') + 1);
-  prometheus server{prometheus::told_by(gateway)};
+  prometheus_server server{told_by(gateway)};
   REQUIRE(server.up());
   CHECK(eventually(30s, [&] { return server.value("sum(up)") == 2.0; }));
   CHECK(server.value(R"(up{node="two",label_zone="b"})") == 1.0);

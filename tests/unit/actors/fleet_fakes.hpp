@@ -18,7 +18,9 @@ class queued_links : public peer_links {
 public:
   std::deque<std::pair<std::string, api::request>> waiting; ///< node, request
   std::vector<std::string> dropped;
+  int gone = 0; ///< clients that were said to be
   void send(const peer_address& to, api::request what) override {
+    gone += std::holds_alternative<api::client_gone>(what.body) ? 1 : 0;
     waiting.emplace_back(to.node, std::move(what));
   }
   void drop(const std::string& node, failure) override {

@@ -83,7 +83,8 @@ TEST_CASE("a node that has become full sends its up on to the next") {
   f.run();
   const auto why = f[0].error_of(f.ask(0, api::up{}));
   CHECK(why.code == ec::no_capacity);
-  CHECK(why.message.find("2 nodes") != std::string::npos);
+  CAPTURE(why.message);
+  CHECK(why.message.find("2 have") != std::string::npos);
 }
 
 TEST_CASE("a name is one sandbox's in the whole fleet") {
@@ -227,7 +228,8 @@ TEST_CASE("a silent node's sandboxes are lost, and said to be at once") {
   const auto list = f.ask(0, api::list{});
   REQUIRE(f[0].answers<api::list_reply>(list).size() == 1);
   bool lost = false;
-  for (const auto& each : f[0].answers<api::list_reply>(list)[0].sandboxes)
+  const auto listed = f[0].answers<api::list_reply>(list)[0].sandboxes;
+  for (const auto& each : listed)
     if (each.id == id) {
       lost = each.state == phase::lost;
       CHECK(each.last_cause.text == "node n2 is silent");
@@ -276,18 +278,31 @@ TEST_CASE(
   const auto exec = f.ask(0, what);
   REQUIRE(f[0].answers<api::exec_started>(exec).size() == 1);
   CHECK(f[0].clients->watched.count("r1") == 1);
+  f[1].agents->last().say(
+      "credit", std::nullopt,
+      {{"stream", exec}, {"channel", "stdin"}, {"limit", 100}});
+  f.run();
+  CHECK(f[0].answers<api::stream_credit>(exec).size() == 1);
   f.ask(0, api::stream_data{api::channel::in, 0, "abc"}, "uid:0", exec);
   CHECK(f[1].agents->last().count("data") == 1);
   f[1].agents->last().data(exec, "stdout", 0, "abc");
   f.run();
   REQUIRE(f[0].answers<api::stream_data>(exec).size() == 1);
   CHECK(f[0].answers<api::stream_data>(exec)[0].bytes == "abc");
-  // The client goes away: the node that has the sandbox is told.
-  CHECK(f[1].clients->watched.size() == 1);
+  // The client goes away: the node that has the sandbox is told, and again
+  // when it asks after it.
+  const auto peers = [&] { return f.links(0).gone; };
   caf::anon_send(f[0].entry, atom::gone::value, std::string{"r1"});
   f.run();
-  CHECK(f[1].clients->watched.empty());
+  CHECK(peers() == 1);
   CHECK(f[0].clients->watched.empty());
+  const auto ps = f.ask(1, api::ps{id});
+  REQUIRE(f[1].answers<api::ps_reply>(ps).size() == 1);
+  CHECK_FALSE(f[1].answers<api::ps_reply>(ps)[0].execs.at(0).attached);
+  caf::anon_send(f[0].entry,
+                 peer_answer{"node-2", {{}, {}, api::probe{}, 12345}});
+  f.run();
+  CHECK(peers() == 2);
 }
 
 TEST_CASE("a client that calls itself gone for another is refused") {

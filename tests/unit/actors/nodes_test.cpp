@@ -117,7 +117,7 @@ TEST_CASE("a cordon that this node has not heard of still keeps an up away") {
 TEST_CASE("a cordoned node keeps what it has, and hands out no pool member") {
   node n;
   n.join("node-1", "n1", true);
-  n.context->pools = {{"minimal", 1}};
+  n.context->pools = {{"minimal", 2}};
   n.boot();
   const auto id = n.make_sandbox("web");
   CHECK(n.metrics->pool_ready["minimal"] == 1);
@@ -193,6 +193,11 @@ TEST_CASE("a node alone honours the node and the labels that are asked for") {
   const auto other = n.error_of(up("n2", {}));
   CHECK(other.code == ec::not_found);
   CHECK(other.message == "there is no node \"n2\"");
+  n.join("node-2", "n2", true);
+  const auto away = n.error_of(up("n2", {}));
+  CHECK(away.code == ec::unsupported);
+  CHECK(away.message
+        == "node \"n2\" is another node, and this one has no way to it");
   const auto lacks = n.error_of(up("", {{"zone", "b"}}));
   CHECK(lacks.code == ec::no_capacity);
   CHECK(lacks.message == "no node has room: 1 lacks the label zone=b");

@@ -24,9 +24,9 @@ const std::set<std::string_view> viewers = {
     "hello", "list",   "get",         "logs",      "why",
     "ps",    "events", "node_status", "node_list", "node_get"};
 const std::set<std::string_view> admins_alone = {
-    "node_audit",  "node_shutdown",     "key_authorize",
-    "key_revoke",  "key_list",          "node_cordon",
-    "node_remove", "node_token_create", "join"};
+    "node_audit", "node_shutdown", "key_authorize", "key_revoke",
+    "key_list",   "node_cordon",   "node_remove",   "node_token_create",
+    "join",       "client_gone"};
 
 template <std::size_t... I>
 std::vector<api::request_body> every_body(std::index_sequence<I...>) {

@@ -601,6 +601,7 @@ TEST_CASE("one node alone is judged by what is asked of a node") {
   here.cordoned_by = "key:a\nb";
   const auto no = placeable(here, wanted());
   CHECK(no.error().code == ec::no_capacity);
-  CHECK(no.error().message
-        == "node \"one\" is cordoned by key:a\\nb: it takes no new sandboxes");
+  CHECK(
+      no.error().message
+      == "node \"one\" is cordoned by key:a\\x0Ab: it takes no new sandboxes");
 }

@@ -178,7 +178,10 @@ TEST_CASE("a node that is not named, and what no node can have, is refused") {
     many["label-" + std::to_string(i)] = "x";
   CHECK(refusal(encoded(api::up{{}, {}, many})) == ec::bad_request);
   many.erase(many.begin());
-  round_trip(api::up{{}, {}, many});
+  // Maps have no order on the wire: no comparing of bytes.
+  const auto got = api::decode_request(encoded(api::up{{}, {}, many}));
+  REQUIRE(got);
+  CHECK(std::get<api::up>(got->body).require == many);
 }
 
 TEST_CASE("a key that cannot be one is refused on the wire") {

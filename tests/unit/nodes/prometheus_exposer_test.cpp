@@ -161,6 +161,15 @@ TEST_CASE("the node's numbers are in base units") {
   }
 }
 
+TEST_CASE("whether the shared store answers is shown once it is known") {
+  auto metrics = open();
+  CHECK_FALSE(has(scrape(*metrics), "caged_node_store_up"));
+  metrics->store_up(true);
+  CHECK(has(scrape(*metrics), "caged_node_store_up{node=\"n1\"} 1\n"));
+  metrics->store_up(false);
+  CHECK(has(scrape(*metrics), "caged_node_store_up{node=\"n1\"} 0\n"));
+}
+
 TEST_CASE("promtool accepts every series") {
   if (std::system("promtool --version >/dev/null 2>&1") != 0) {
     std::cout << "SKIPPED: promtool is not installed" << std::endl;

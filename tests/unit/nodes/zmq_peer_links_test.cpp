@@ -203,3 +203,30 @@ TEST_CASE("a node whose record is gone hears nothing more") {
   CHECK(f.lost[0].second.message.find("refuses this node")
         != std::string::npos);
 }
+
+TEST_CASE("what is watched is asked after, and a client that is gone is not") {
+  fixture f;
+  f.introduce();
+  const auto hop = f.ask(api::get{"a"}, "uid:0");
+  REQUIRE(f.wait([&] { return f.requests.size() == 1; }));
+  f.port->watch(f.requests[0].route);
+  REQUIRE(f.wait([&] { return !f.replies.empty(); }));
+  CHECK(std::holds_alternative<api::probe>(f.replies[0].body));
+  CHECK(f.replies[0].hop == hop);
+  api::request gone;
+  gone.id = make_uuid();
+  gone.caller = "uid:0";
+  gone.hop = hop;
+  gone.body = api::client_gone{};
+  f.links->send({"far", f.address, f.far.public_key}, gone);
+  REQUIRE(f.wait([&] { return f.requests.size() == 2; }));
+  CHECK(f.requests[1].route == f.requests[0].route);
+  // Nobody is asked after any more: the next answer is another request's.
+  const auto before = f.replies.size();
+  f.ask(api::get{"b"}, "uid:0");
+  REQUIRE(f.wait([&] { return f.requests.size() == 3; }));
+  const auto other = f.requests[2];
+  f.port->watch(other.route);
+  REQUIRE(f.wait([&] { return f.replies.size() > before; }));
+  CHECK(f.replies.back().hop == other.hop);
+}
