@@ -137,6 +137,10 @@ void entrypoint_state::handle(const request_ptr& request) {
           [&](const api::node_get& what) { get_node(*request, what); },
           [&](const api::node_cordon& what) { cordon_node(request, what); },
           [&](const api::node_remove& what) { remove_node(request, what); },
+          [&](const api::node_token_create& what) {
+            create_node_token(request, what);
+          },
+          [&](const api::join& what) { join(request, what); },
           // The rest belongs to a running exec.
           [&](const auto&) { stream(request); },
       },

@@ -117,6 +117,9 @@ private:
   void get_node(const api::request& request, const api::node_get& what);
   void cordon_node(const request_ptr& request, const api::node_cordon& what);
   void remove_node(const request_ptr& request, const api::node_remove& what);
+  void create_node_token(const request_ptr& request,
+                         const api::node_token_create& what);
+  void join(const request_ptr& request, const api::join& what);
   void stream(const request_ptr& request);
   void events(const request_ptr& request, const api::events& what);
 

@@ -46,7 +46,8 @@ public:
   virtual void refused_sample(const std::string& id) = 0;
   virtual void orphans(std::size_t count) = 0;
   /// Somebody was not let in, or one of their messages was not: "unknown_key",
-  /// "revoked_key", "handshake", "malformed", "too_large", "role".
+  /// "revoked_key", "handshake", "malformed", "too_large", "role",
+  /// "join_token".
   virtual void client_refused(std::string_view reason) = 0;
   /// Of the MCP gateway: connections now, and one answer's status.
   virtual void gateway_connections(std::size_t count) = 0;

@@ -13,6 +13,7 @@
 #include "actors/client_sink.hpp"
 #include "actors/directory.hpp"
 #include "actors/exec_logs.hpp"
+#include "actors/join_table.hpp"
 #include "actors/journal.hpp"
 #include "actors/key_table.hpp"
 #include "actors/lifecycle.hpp"
@@ -71,6 +72,8 @@ struct node_context {
   std::shared_ptr<exec_logs> logs;
   std::shared_ptr<token_table> tokens;
   std::shared_ptr<key_table> keys;
+  std::shared_ptr<join_table> joins;
+  join_services joining;
   std::string listen;      ///< "tcp://10.0.0.1:7400"; empty: ipc:// alone
   std::string public_key;  ///< of this node there, Z85
   std::string gateway_url; ///< "http://127.0.0.1:7480"; empty: it has none

@@ -10,7 +10,7 @@ constexpr bool yes = true, no = false;
 
 const std::array<permission, std::variant_size_v<api::request_body>>
     permissions = {{
-        // verb            user viewer
+        // verb, user, viewer; then joiner, who may nothing else
         {"hello", yes, yes},
         {"up", yes, no},
         {"list", yes, yes},
@@ -46,12 +46,22 @@ const std::array<permission, std::variant_size_v<api::request_body>>
         {"node_get", yes, yes},
         {"node_cordon", no, no},
         {"node_remove", no, no},
+        {"node_token_create", no, no}, // who has one gets the store's secrets
+        {"join", no, no, yes},
     }};
 
 std::optional<failure> refusal_of(const api::request& request) {
   if (request.admin)
     return std::nullopt;
   const auto& row = permissions[request.body.index()];
+  if (request.joiner) {
+    if (row.joiner)
+      return std::nullopt;
+    return failure{ec::denied,
+                   "a join token may do nothing but join (verb "
+                       + std::string{api::verb_of(request.body)} + ")",
+                   "use a key of your own: caged key create"};
+  }
   if (request.viewer ? row.viewer : row.user)
     return std::nullopt;
   const std::string verb{api::verb_of(request.body)};

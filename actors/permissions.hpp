@@ -17,6 +17,7 @@ namespace caged {
 struct permission {
   std::string_view verb;             ///< as api::verb_of
   bool user = false, viewer = false; ///< an admin may use every verb
+  bool joiner = false;               ///< the bearer of a join token
 };
 
 /// Index = alternative of api::request_body. A row that is missing has no verb

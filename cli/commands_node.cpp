@@ -59,6 +59,18 @@ void command_line::add_fleet(CLI::App& node) {
         ->add_option("nodes", nodes.nodes, which)
         ->type_name("NODE")
         ->required();
+  add(
+      node, "token", "make a token with which one host joins; admins only",
+      [this] { return run_node_token(common, nodes); },
+      "  caged node token > TOKEN\n"
+      "  caged node token --ttl 10m | ssh HOST caged-node join "
+      "tcp://10.0.0.1:7400 --token-file -\n"
+      "It is used once, through the node that made it. Whoever has it gets "
+      "what a node gets, the store's password among it: send it as you would a "
+      "password.")
+      ->add_option("--ttl", nodes.ttl,
+                   "how long it is good, from 1s to 7 days (default: 1h)")
+      ->type_name("DURATION");
   sub = add(
       node, "rm", "forget nodes that are gone for good; admins only",
       [this] { return run_node_rm(common, nodes); },

@@ -7,6 +7,7 @@
 #include "cli/endpoint.hpp"
 #include "cli/structured.hpp"
 #include "cli/table.hpp"
+#include "messages/join_token.hpp"
 #include "messages/text.hpp"
 
 namespace caged::cli {
@@ -158,6 +159,35 @@ result<int> run_node_cordon(const common_options& with,
               << (done->changed ? "" : " (it was before)") << "\n";
   }
   return code;
+}
+
+result<int> run_node_token(const common_options& with,
+                           const node_options& what) {
+  api::node_token_create wanted;
+  if (!what.ttl.empty()) {
+    const auto ttl = parse_duration(what.ttl);
+    if (!ttl)
+      return tl::unexpected<failure>(ttl.error());
+    if (auto good = check_join_ttl(*ttl); !good)
+      return fail(ec::bad_request, "--ttl " + caged::quoted(what.ttl) + ": "
+                                       + good.error().message);
+    wanted.ttl = *ttl;
+  }
+  const auto made = ask<api::node_token_reply>(with.endpoint, wanted);
+  if (!made)
+    return tl::unexpected<failure>(made.error());
+  if (with.as != format::table) {
+    std::cout << dump({{"token", made->token},
+                       {"expires_ms", made->expires_ms},
+                       {"address", made->address}},
+                      with.as);
+    return 0;
+  }
+  std::cout << escape_text(made->token, made->token.size()) << "\n";
+  std::cerr << "good for one host until " << utc_text(made->expires_ms)
+            << ", and shown this once; there: caged-node join "
+            << escape_text(made->address) << " --token-file FILE\n";
+  return 0;
 }
 
 result<int> run_node_rm(const common_options& with, const node_options& what) {

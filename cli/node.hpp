@@ -12,6 +12,7 @@ struct node_options {
   std::string node;               ///< id or name
   std::vector<std::string> nodes; ///< of cordon, uncordon and rm
   bool quiet = false, force = false;
+  std::string ttl; ///< of token; empty: the default
 };
 
 /// "ready", "ready,cordoned", "lost", ...
@@ -25,6 +26,9 @@ result<int> run_node_get(const common_options& with, const node_options& what);
 /// done.
 result<int> run_node_cordon(const common_options& with,
                             const node_options& what, bool on);
+/// Its stdout is the token alone, so that it can be sent to a file.
+result<int> run_node_token(const common_options& with,
+                           const node_options& what);
 result<int> run_node_rm(const common_options& with, const node_options& what);
 
 } // namespace caged::cli

@@ -217,6 +217,24 @@ struct node_remove {
   bool force = false;
 };
 
+/// Makes a token with which one more host joins the fleet, once. Admins only.
+/// Answered by node_token_reply. Errors: unsupported (the node's store is its
+/// own, or it does not listen), of the store.
+struct node_token_create {
+  std::chrono::milliseconds ttl = std::chrono::hours(1);
+};
+
+/// The bearer of such a token, on whose key the request came, wants to be a
+/// node. Answered by join_reply. Errors: denied (the token was used or has
+/// expired), conflict (the name is another node's), unsupported.
+struct join {
+  std::string node;       ///< id, as in its data directory
+  std::string name;       ///< for people; may be empty: the id
+  std::string public_key; ///< of the node that will be, Z85
+  std::string version;
+  std::string cluster; ///< the one that the token is of, a UUID
+};
+
 // -- streams, both directions; they carry the request id of their exec ------
 
 enum class channel : std::uint8_t { in = 0, out = 1, err = 2, exit = 3 };
@@ -474,6 +492,25 @@ struct node_remove_reply {
 /// nothing of it says client_gone. Clients get an empty envelope instead.
 struct probe {};
 
+struct node_token_reply {
+  std::string token;           ///< one line; nobody is ever told it again
+  std::int64_t expires_ms = 0; ///< wall clock
+  std::string address;         ///< where it is used: "tcp://10.0.0.1:7400"
+};
+
+/// How nodes get at the store that they share. Secret.
+struct store_access {
+  std::string url;                  ///< "etcds://a:2379,b:2379/fleet"
+  std::string ca, certificate, key; ///< PEM; each may be empty
+  std::string user, password;       ///< both or none
+};
+
+struct join_reply {
+  std::string cluster; ///< its id
+  std::string node;    ///< name of the one that answers
+  store_access store;
+};
+
 /// Ends a request. Error codes as messages/error.hpp.
 struct error_reply {
   failure why;
@@ -487,7 +524,8 @@ using request_body =
                  stream_credit, stream_eof, exec_signal, exec_resize, pause,
                  resume, ps, kill, events, dial, token_create, token_list,
                  token_revoke, key_authorize, key_revoke, key_list, client_gone,
-                 node_list, node_get, node_cordon, node_remove>;
+                 node_list, node_get, node_cordon, node_remove,
+                 node_token_create, join>;
 
 using reply_body =
     std::variant<hello_reply, up_progress, up_reply, list_reply, get_reply,
@@ -497,7 +535,7 @@ using reply_body =
                  state_reply, ps_reply, kill_reply, events_reply, token_reply,
                  token_list_reply, token_revoke_reply, key_reply,
                  key_list_reply, key_revoke_reply, node_list_reply, node_reply,
-                 node_remove_reply, probe>;
+                 node_remove_reply, probe, node_token_reply, join_reply>;
 
 /// One message from a client, decoded and authenticated.
 struct request {
@@ -510,9 +548,12 @@ struct request {
   std::uint64_t digest = 0; ///< of the body, to tell repeats from conflicts
   request_body body;
   bool viewer = false; ///< may see every owner's sandboxes and change none
+  /// Its key is a join token's: caller is "join:" and the key in URL form.
+  bool joiner = false;
   /// Another node passed it on, and has authorised it; 0: a client's own.
   /// Nonzero is that node's number of the request.
   std::uint64_t hop = 0;
+  std::string from = {}; ///< the sender's address, for logs; may be empty
 };
 
 /// The id of an answer that belongs to no request but to the connection: an

@@ -237,6 +237,20 @@ node_status_reply read_status(const v1::NodeStatusReply& from) {
   return out;
 }
 
+void fill(v1::StoreAccess* to, const store_access& from) {
+  to->set_url(from.url);
+  to->set_ca(from.ca);
+  to->set_certificate(from.certificate);
+  to->set_key(from.key);
+  to->set_user(from.user);
+  to->set_password(from.password);
+}
+
+store_access read_access(const v1::StoreAccess& from) {
+  return {from.url(), from.ca(),   from.certificate(),
+          from.key(), from.user(), from.password()};
+}
+
 } // namespace
 
 void fill_reply(v1::Envelope& to, const reply_body& body) {
@@ -341,6 +355,18 @@ void fill_reply(v1::Envelope& to, const reply_body& body) {
                    to.mutable_node_remove_reply()->set_id(b.id);
                    to.mutable_node_remove_reply()->set_name(b.name);
                    to.mutable_node_remove_reply()->set_sandboxes(b.sandboxes);
+                 },
+                 [&](const node_token_reply& b) {
+                   auto* out = to.mutable_node_token_reply();
+                   out->set_token(b.token);
+                   out->set_expires_ms(b.expires_ms);
+                   out->set_address(b.address);
+                 },
+                 [&](const join_reply& b) {
+                   auto* out = to.mutable_join_reply();
+                   out->set_cluster(b.cluster);
+                   out->set_node(b.node);
+                   fill(out->mutable_store(), b.store);
                  },
                  [&](const kill_reply& b) {
                    to.mutable_kill_reply()->set_exec(b.exec);
@@ -473,6 +499,15 @@ result<reply_body> read_reply_body(v1::Envelope& from) {
     return reply_body{node_remove_reply{from.node_remove_reply().id(),
                                         from.node_remove_reply().name(),
                                         from.node_remove_reply().sandboxes()}};
+  case v1::Envelope::kNodeTokenReply: {
+    const auto& t = from.node_token_reply();
+    return reply_body{node_token_reply{t.token(), t.expires_ms(), t.address()}};
+  }
+  case v1::Envelope::kJoinReply: {
+    const auto& j = from.join_reply();
+    return reply_body{
+        join_reply{j.cluster(), j.node(), read_access(j.store())}};
+  }
   case v1::Envelope::kEventsReply: {
     events_reply out;
     for (const auto& e : from.events_reply().events())

@@ -2,6 +2,7 @@
 
 #include "messages/client_api_wire_detail.hpp"
 #include "messages/curve_key.hpp"
+#include "messages/join_token.hpp"
 #include "messages/text.hpp"
 
 // Requests, to and from the wire. What a client sends is checked here.
@@ -75,6 +76,35 @@ result<request_body> read_up(const v1::Up& from, bool by_node) {
                 "of what is required of a node: " + good.error().message,
                 "caged node get NODE shows the labels of one");
   return request_body{std::move(out)};
+}
+
+result<request_body> read_join(const v1::Join& from) {
+  constexpr std::size_t version_max = 64;
+  auto key = parse_public_key(from.public_key());
+  if (!key)
+    return tl::unexpected<failure>(key.error());
+  if (!is_valid_name(from.node()))
+    return fail(ec::bad_request,
+                caged::quoted(from.node()) + " is no id of a node");
+  if (!from.name().empty() && !is_valid_name(from.name()))
+    return fail(ec::bad_request,
+                caged::quoted(from.name()) + " is no name of a node",
+                "take 1 to " + std::to_string(limits::name_max)
+                    + " of a-z, 0-9 and -, not - first: --node-name NAME");
+  if (!is_uuid(from.cluster()))
+    return fail(ec::bad_request, "it names no cluster");
+  if (from.version().size() > version_max)
+    return too_long("the version", from.version().size(), version_max);
+  return request_body{join{from.node(), from.name(), std::move(*key),
+                           from.version(), from.cluster()}};
+}
+
+result<request_body> read_node_token(const v1::NodeTokenCreate& from) {
+  const std::chrono::milliseconds ttl{static_cast<std::int64_t>(
+      std::min(from.ttl_ms(), std::uint64_t{1} << 50U))};
+  if (auto good = check_join_ttl(ttl); !good)
+    return tl::unexpected<failure>(good.error());
+  return request_body{node_token_create{ttl}};
 }
 
 bool has_nul(const std::string& text) {
@@ -234,6 +264,18 @@ void fill_request(v1::Envelope& to, const request_body& body) {
           [&](const node_remove& b) {
             to.mutable_node_remove()->set_node(b.node);
             to.mutable_node_remove()->set_force(b.force);
+          },
+          [&](const node_token_create& b) {
+            to.mutable_node_token_create()->set_ttl_ms(
+                static_cast<std::uint64_t>(b.ttl.count()));
+          },
+          [&](const join& b) {
+            auto* out = to.mutable_join();
+            out->set_node(b.node);
+            out->set_name(b.name);
+            out->set_public_key(b.public_key);
+            out->set_version(b.version);
+            out->set_cluster(b.cluster);
           },
           [&](const node_shutdown& b) {
             to.mutable_node_shutdown()->set_destroy_all(b.destroy_all);
@@ -405,6 +447,10 @@ result<request_body> read_request_body(v1::Envelope& from) {
   case v1::Envelope::kNodeRemove:
     return of_node(
         node_remove{from.node_remove().node(), from.node_remove().force()});
+  case v1::Envelope::kNodeTokenCreate:
+    return read_node_token(from.node_token_create());
+  case v1::Envelope::kJoin:
+    return read_join(from.join());
   case v1::Envelope::kNodeShutdown:
     return request_body{node_shutdown{from.node_shutdown().destroy_all()}};
   case v1::Envelope::kSignal:

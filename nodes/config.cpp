@@ -366,12 +366,57 @@ void fill_from_machine(node_config& c) {
   }
 }
 
+/// Texts of the flags, by name.
+using flag_texts = std::map<std::string, std::string>;
+/// Where each value is from, by name.
+using value_sources = std::map<std::string, std::string>;
+
+void add_flags(CLI::App& app, std::vector<setting>& settings,
+               flag_texts& given) {
+  for (auto& item : settings) {
+    auto help = item.help;
+    if (help.find('(') == std::string::npos)
+      help += " (default: " + item.show() + ")";
+    app.add_option("--" + item.flag, given[item.flag], help);
+  }
+}
+
+/// Variables, then flags.
+result<void> read_given(const CLI::App& app, std::vector<setting>& settings,
+                        const flag_texts& given, value_sources& sources) {
+  for (auto& item : settings) {
+    const auto variable = variable_of(item.flag);
+    if (const char* value = std::getenv(variable.c_str())) {
+      if (auto good = item.read(value); !good)
+        return fail(ec::bad_request, refusal(variable, value, good.error()));
+      sources[item.flag] = variable;
+    }
+    const auto flag = "--" + item.flag;
+    if (app.count(flag) > 0) {
+      const auto& value = given.at(item.flag);
+      if (auto good = item.read(value); !good)
+        return fail(ec::bad_request, refusal(flag, value, good.error()));
+      sources[item.flag] = flag;
+    }
+  }
+  return {};
+}
+
+/// 2, having said why.
+int complain(const failure& why) {
+  std::fprintf(stderr, "caged-node: %s\n", why.message.c_str());
+  if (!why.hint.empty())
+    std::fprintf(stderr, "hint: %s\n", why.hint.c_str());
+  return 2;
+}
+
 } // namespace
 
 parsed_config parse_node_config(int argc, const char* const* argv) {
   parsed_config out;
   auto settings = settings_of(out.config);
-  std::map<std::string, std::string> given, sources;
+  flag_texts given;
+  value_sources sources;
   std::string file;
   bool check = false;
 
@@ -384,18 +429,15 @@ parsed_config parse_node_config(int argc, const char* const* argv) {
       ->envname("CAGED_NODE_CONFIG");
   app.add_flag("--check-config", check,
                "print what would be done, with the source of each value");
-  for (auto& item : settings) {
-    auto help = item.help;
-    if (help.find('(') == std::string::npos)
-      help += " (default: " + item.show() + ")";
-    app.add_option("--" + item.flag, given[item.flag], help);
-  }
+  add_flags(app, settings, given);
   app.footer(
       "Each flag has a variable, CAGED_NODE_ and its name (--data-dir: "
       "CAGED_NODE_DATA_DIR).\nThe file gives way to variables, variables to "
       "flags.\n\nExamples:\n  caged-node\n  caged-node --config "
       "/etc/caged/node.yaml --check-config\n  caged-node --data-dir "
-      "/tmp/caged --run-dir /tmp/caged-run --metrics-address 127.0.0.1:0");
+      "/tmp/caged --run-dir /tmp/caged-run --metrics-address 127.0.0.1:0\n\n"
+      "Setting a host up:\n  caged-node init --help   the first of a cluster\n"
+      "  caged-node join --help   one more");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
@@ -404,41 +446,17 @@ parsed_config parse_node_config(int argc, const char* const* argv) {
     return out;
   }
 
-  auto complain = [&](const failure& why) {
-    std::fprintf(stderr, "caged-node: %s\n", why.message.c_str());
-    if (!why.hint.empty())
-      std::fprintf(stderr, "hint: %s\n", why.hint.c_str());
-    out.exit_code = 2;
-  };
+  result<void> good;
   if (!file.empty())
-    if (auto read = read_file(file, settings, sources); !read) {
-      complain(read.error());
-      return out;
-    }
-  for (auto& item : settings) {
-    auto variable = variable_of(item.flag);
-    if (const char* value = std::getenv(variable.c_str())) {
-      if (auto good = item.read(value); !good) {
-        complain({ec::bad_request, refusal(variable, value, good.error()), {}});
-        return out;
-      }
-      sources[item.flag] = variable;
-    }
-    if (app.count("--" + item.flag) > 0) {
-      const auto& value = given[item.flag];
-      if (auto good = item.read(value); !good) {
-        complain({ec::bad_request,
-                  refusal("--" + item.flag, value, good.error()),
-                  {}});
-        return out;
-      }
-      sources[item.flag] = "--" + item.flag;
-    }
-  }
+    good = read_file(file, settings, sources);
+  if (good)
+    good = read_given(app, settings, given, sources);
   // Not by its setting: what is refused there is repeated, and a URL may hold a
   // password.
-  if (auto good = check_store(out.config); !good) {
-    complain(good.error());
+  if (good)
+    good = check_store(out.config);
+  if (!good) {
+    out.exit_code = complain(good.error());
     return out;
   }
   fill_from_machine(out.config);
@@ -452,6 +470,48 @@ parsed_config parse_node_config(int argc, const char* const* argv) {
     out.exit_code = 0;
   }
   return out;
+}
+
+parsed_setup parse_setup(CLI::App& app, int argc, const char* const* argv,
+                         bool store) {
+  parsed_setup out;
+  auto settings = settings_of(out.config);
+  if (!store)
+    settings.erase(std::remove_if(settings.begin(), settings.end(),
+                                  [](const setting& each) {
+                                    return each.flag.rfind("store", 0) == 0;
+                                  }),
+                   settings.end());
+  flag_texts given;
+  value_sources sources;
+  add_flags(app, settings, given);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    out.exit_code = app.exit(e) == 0 ? 0 : 2;
+    return out;
+  }
+  auto good = read_given(app, settings, given, sources);
+  if (good)
+    good = check_store(out.config);
+  if (!good) {
+    out.exit_code = complain(good.error());
+    return out;
+  }
+  for (const auto& item : settings)
+    if (sources.count(item.flag) > 0)
+      out.given.emplace_back(item.flag, item.show());
+  return out;
+}
+
+std::string config_text(const std::string& comment,
+                        const given_settings& settings) {
+  YAML::Emitter out;
+  out << YAML::BeginMap;
+  for (const auto& [name, value] : settings)
+    out << YAML::Key << name << YAML::Value << YAML::DoubleQuoted << value;
+  out << YAML::EndMap;
+  return "# " + comment + "\n" + out.c_str() + "\n";
 }
 
 } // namespace caged

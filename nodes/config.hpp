@@ -6,8 +6,15 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "messages/error.hpp"
 #include "messages/limits.hpp"
+
+namespace CLI {
+class App;
+} // namespace CLI
 
 namespace caged {
 
@@ -56,5 +63,28 @@ struct parsed_config {
 
 /// Reads flags, environment and file.
 parsed_config parse_node_config(int argc, const char* const* argv);
+
+/// Settings and their values, in the order of the help.
+using given_settings = std::vector<std::pair<std::string, std::string>>;
+
+struct parsed_setup {
+  node_config config;
+  given_settings given; ///< by flag or variable
+  /// As parsed_config's.
+  std::optional<int> exit_code;
+};
+
+/// For programs that write a configuration file, and read none: flags and
+/// environment, beside what `app` has of its own. `store`: with those about the
+/// store.
+parsed_setup parse_setup(CLI::App& app, int argc, const char* const* argv,
+                         bool store);
+
+/// A file that parse_node_config reads, with a comment above it.
+std::string config_text(const std::string& comment,
+                        const given_settings& settings);
+
+/// Where caged-node's configuration is by convention.
+inline constexpr const char* default_config_file = "/etc/caged/node.yaml";
 
 } // namespace caged

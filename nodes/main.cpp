@@ -8,9 +8,10 @@
 #include "nodes/config.hpp"
 #include "nodes/logging.hpp"
 #include "nodes/node.hpp"
+#include "nodes/setup.hpp"
 
-// caged-node: the daemon of one host. This file only knows how a process lives
-// and ends; nodes/node.cpp wires everything.
+// caged-node: the daemon of one host, and what sets it up. This file only knows
+// how a process lives and ends; nodes/node.cpp wires everything.
 namespace {
 
 /// Every client, agent and FIFO costs a descriptor: what we may have, we take.
@@ -33,6 +34,8 @@ int complain(const caged::failure& why) {
 } // namespace
 
 int main(int argc, char** argv) {
+  if (caged::is_setup(argc, argv))
+    return caged::run_setup(argc, argv);
   auto parsed = caged::parse_node_config(argc, argv);
   if (parsed.exit_code)
     return *parsed.exit_code; // --help, --version, --check-config, a bad value

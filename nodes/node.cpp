@@ -19,6 +19,7 @@
 #include "actors/entrypoint.hpp"
 #include "actors/supervisor.hpp"
 #include "caged_version.hpp"
+#include "messages/curve_pair.hpp"
 #include "messages/text.hpp"
 #include "nodes/asio_agent_port.hpp"
 #include "nodes/cgroup/cgroup.hpp"
@@ -33,6 +34,7 @@
 #include "nodes/oci/oci_driver.hpp"
 #include "nodes/open_store.hpp"
 #include "nodes/prometheus_exposer.hpp"
+#include "nodes/refusals.hpp"
 #include "nodes/scrape_targets.hpp"
 #include "nodes/sha256.hpp"
 #include "nodes/sqlite_journal.hpp"
@@ -229,6 +231,7 @@ public:
   void stop() override;
 
 private:
+  void open_joining(const node_config& config, node_context& context);
   result<void> open_links(node_context& context);
   node_record own_record(const node_config& config) const;
   void follow_fleet();
@@ -247,7 +250,7 @@ private:
   std::unique_ptr<tcp_port> tcp_;
   key_pair own_key_;
   std::shared_ptr<zmq_peer_links> peers_;
-  std::unique_ptr<store_follower> keys_;
+  std::unique_ptr<store_follower> keys_, joins_;
   std::unique_ptr<gateway> gateway_;
   std::unique_ptr<membership> member_;
   std::atomic<const membership*> member_view_{nullptr}; ///< for actors
@@ -257,6 +260,29 @@ private:
   std::promise<entrypoint_actor> entrypoint_ready_;
   bool stopped_ = false;
 };
+
+/// The tokens of hosts that want to join.
+void running_node::open_joining(const node_config& config,
+                                node_context& context) {
+  context.joins = std::make_shared<join_table>();
+  if (!context.store_away) // the store is its own
+    return context.joins->loaded();
+  context.joining.make_key = [] { return make_key_pair({}); };
+  context.joining.access = [config] { return read_access(config); };
+  context.joining.refused = [refused = std::make_shared<refusals>(exposer_)](
+                                const std::string& who,
+                                const std::string& from) {
+    refused->add("join_token", who, from);
+  };
+  joins_ = std::make_unique<store_follower>(
+      context.store, "joins/",
+      [joins = context.joins](const record& what, bool erased) {
+        if (!joins->apply(what, erased))
+          log_event("an unreadable join token lets nobody in",
+                    {{"record", what.key}});
+      },
+      [joins = context.joins] { joins->loaded(); });
+}
 
 /// The keys that are let in over tcp, and the socket for them.
 result<void> running_node::open_trust(const node_config& config,
@@ -268,9 +294,11 @@ result<void> running_node::open_trust(const node_config& config,
       return tl::unexpected<failure>(own.error());
     own_key_ = std::move(*own);
   }
+  open_joining(config, context);
   if (!config.listen.empty()) {
-    auto opened = tcp_port::open({config.listen, own_key_, context.fleet},
-                                 context.keys, exposer_);
+    auto opened =
+        tcp_port::open({config.listen, own_key_, context.fleet, context.joins},
+                       context.keys, exposer_);
     if (!opened)
       return tl::unexpected<failure>(opened.error());
     tcp_ = std::move(*opened);
@@ -623,6 +651,7 @@ void running_node::stop() {
     peers_->stop();
   followers_.clear();
   keys_.reset();
+  joins_.reset();
   member_view_ = nullptr;
   member_.reset();
   sink_->attach(nullptr);

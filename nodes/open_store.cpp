@@ -1,5 +1,8 @@
 #include "nodes/open_store.hpp"
 
+#include <fstream>
+#include <utility>
+
 #include "nodes/etcd/etcd_store.hpp"
 #include "nodes/etcd/options.hpp"
 #include "nodes/sqlite_store.hpp"
@@ -24,7 +27,39 @@ result<etcd_options> options_of(const node_config& config) {
   return out;
 }
 
+/// A file of PEM or of a password: small. No path: nothing.
+result<std::string> read_small(const std::filesystem::path& file) {
+  constexpr std::size_t most = 64 * 1024;
+  if (file.empty())
+    return std::string{};
+  std::ifstream in{file, std::ios::binary};
+  std::string out(most + 1, '\0');
+  in.read(out.data(), static_cast<std::streamsize>(out.size()));
+  out.resize(static_cast<std::size_t>(in.gcount()));
+  if (out.empty() || out.size() > most)
+    return fail(ec::io, file.string() + " cannot be read, or is no small file",
+                "look at this node's --store-... settings");
+  return out;
+}
+
 } // namespace
+
+result<api::store_access> read_access(const node_config& config) {
+  api::store_access out;
+  out.url = config.store;
+  out.user = config.store_user;
+  for (const auto& [file, to] :
+       {std::pair{&config.store_ca, &out.ca},
+        std::pair{&config.store_cert, &out.certificate},
+        std::pair{&config.store_key, &out.key},
+        std::pair{&config.store_password_file, &out.password}}) {
+    auto text = read_small(*file);
+    if (!text)
+      return tl::unexpected<failure>(text.error());
+    *to = std::move(*text);
+  }
+  return out;
+}
 
 result<void> check_store(const node_config& config) {
   if (!is_sqlite(config)) {

@@ -213,6 +213,8 @@ void router_port::handle(const std::string& raw, zmq::message_t& body) {
       request->caller = std::move(who->caller);
       request->admin = who->admin;
       request->viewer = who->viewer;
+      request->joiner = who->joiner;
+      request->from = std::move(who->from);
     }
     request_(std::move(*request));
     return;

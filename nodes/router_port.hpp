@@ -41,6 +41,7 @@ protected:
     std::string from = "this host"; ///< its address, for the log
     /// It is another node, which may say for whom it asks.
     bool node = false;
+    bool joiner = false; ///< its key is a join token's
   };
 
   router_port(std::string prefix, std::size_t tag_size,

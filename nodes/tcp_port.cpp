@@ -30,11 +30,13 @@ class curve_router : public router_port {
 public:
   curve_router(std::shared_ptr<const key_table> keys,
                std::shared_ptr<const directory> fleet,
+               std::shared_ptr<const join_table> joins,
                std::shared_ptr<metrics_sink> metrics)
       : router_port{std::string{tcp_port::route_prefix}, key_size,
                     std::move(metrics)},
         keys_{std::move(keys)},
-        fleet_{std::move(fleet)} {}
+        fleet_{std::move(fleet)},
+        joins_{std::move(joins)} {}
   ~curve_router() override { stop(); }
 
   result<void> bind(const tcp_port_options& options);
@@ -63,10 +65,15 @@ private:
     return fleet_ ? fleet_->node_with_key(key) : std::nullopt;
   }
   bool is_known(const std::string& key) const {
-    return keys_->find(key) || node_with(key);
+    return keys_->find(key) || node_with(key) || is_token(key);
+  }
+  /// Of a host that wants to join.
+  bool is_token(const std::string& key) const {
+    return joins_ && joins_->knows(key);
   }
   bool knows_all() const {
-    return keys_->ready() && (!fleet_ || fleet_->ready());
+    return keys_->ready() && (!fleet_ || fleet_->ready())
+           && (!joins_ || joins_->ready());
   }
   static std::string key_of(zmq::message_t& body) {
     try {
@@ -87,7 +94,8 @@ private:
   }
 
   const std::shared_ptr<const key_table> keys_;
-  const std::shared_ptr<const directory> fleet_; ///< may be empty
+  const std::shared_ptr<const directory> fleet_;  ///< may be empty
+  const std::shared_ptr<const join_table> joins_; ///< may be empty
   std::unique_ptr<zap_door> door_;
   std::unique_ptr<handshake_watch> handshakes_;
   std::string address_;
@@ -151,6 +159,11 @@ result<router_port::admitted> curve_router::admit(zmq::message_t& body) {
     return out;
   }
   const auto who = keys_->find(key);
+  if (!who && is_token(key)) {
+    admitted out{"join:" + url_form(key), false, false, address_of(body)};
+    out.joiner = true;
+    return out;
+  }
   if (!who) {
     refused_.add("revoked_key", key, address_of(body));
     return tl::unexpected<failure>(revoked());
@@ -187,8 +200,10 @@ class open_tcp_port : public tcp_port {
 public:
   open_tcp_port(std::shared_ptr<const key_table> keys,
                 std::shared_ptr<const directory> fleet,
+                std::shared_ptr<const join_table> joins,
                 std::shared_ptr<metrics_sink> metrics)
-      : router_{std::move(keys), std::move(fleet), std::move(metrics)} {}
+      : router_{std::move(keys), std::move(fleet), std::move(joins),
+                std::move(metrics)} {}
 
   result<void> bind(const tcp_port_options& options) {
     return router_.bind(options);
@@ -235,8 +250,8 @@ result<std::unique_ptr<tcp_port>>
 tcp_port::open(const tcp_port_options& options,
                std::shared_ptr<const key_table> keys,
                std::shared_ptr<metrics_sink> metrics) {
-  auto made = std::make_unique<open_tcp_port>(std::move(keys), options.fleet,
-                                              std::move(metrics));
+  auto made = std::make_unique<open_tcp_port>(
+      std::move(keys), options.fleet, options.joins, std::move(metrics));
   if (auto bound = made->bind(options); !bound)
     return tl::unexpected<failure>(bound.error());
   return std::unique_ptr<tcp_port>{std::move(made)};

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "actors/directory.hpp"
+#include "actors/join_table.hpp"
 #include "actors/key_table.hpp"
 #include "messages/curve_key.hpp"
 #include "nodes/client_port.hpp"
@@ -16,6 +17,8 @@ struct tcp_port_options {
   key_pair node;        ///< its own keys
   /// Where the other nodes' keys are known from; may be empty: there are none.
   std::shared_ptr<const directory> fleet = {};
+  /// Keys of join tokens; may be empty: there are none.
+  std::shared_ptr<const join_table> joins = {};
 };
 
 /// The socket of clients elsewhere, always with CURVE: who asks is the key that

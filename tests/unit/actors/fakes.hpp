@@ -190,9 +190,13 @@ public:
                                       watch_handler) override {
     return fail(ec::unsupported, "no watches");
   }
-  result<store_lease> grant(std::chrono::seconds) override {
-    return fail(ec::unsupported, "no leases");
+  /// They never end.
+  result<store_lease> grant(std::chrono::seconds ttl) override {
+    if (away)
+      return is_away();
+    return store_lease{++last_lease, ttl};
   }
+  std::int64_t last_lease = 0;
   result<void> keep_alive(std::int64_t) override {
     return fail(ec::not_found, "no leases");
   }
@@ -535,6 +539,7 @@ public:
           return "digest " + std::string{secret};
         });
     context->keys = std::make_shared<key_table>();
+    context->joins = std::make_shared<join_table>();
     context->fleet = std::make_shared<directory>();
     store->told = [fleet = context->fleet](const record& what, bool erased) {
       fleet->apply(what, erased);

@@ -25,7 +25,8 @@ const std::set<std::string_view> viewers = {
     "ps",    "events", "node_status", "node_list", "node_get"};
 const std::set<std::string_view> admins_alone = {
     "node_audit", "node_shutdown", "key_authorize", "key_revoke",
-    "key_list",   "node_cordon",   "node_remove",   "client_gone"};
+    "key_list",   "node_cordon",   "node_remove",   "node_token_create",
+    "join",       "client_gone"};
 
 template <std::size_t... I>
 std::vector<api::request_body> every_body(std::index_sequence<I...>) {
@@ -68,6 +69,23 @@ TEST_CASE("each role may use its verbs and is told why not the others") {
       CHECK(why->message.find(verb) != std::string::npos);
       CHECK_FALSE(why->hint.empty());
     }
+  }
+}
+
+TEST_CASE("the bearer of a join token may join, and nothing else") {
+  for (const auto& body : every_body()) {
+    const auto verb = api::verb_of(body);
+    CAPTURE(verb);
+    auto request = from(false, false, body);
+    request.joiner = true;
+    const auto why = refusal_of(request);
+    CHECK(why.has_value() == (verb != "join"));
+    if (why) {
+      CHECK(why->code == ec::denied);
+      CHECK(why->message.find(verb) != std::string::npos);
+    }
+    request.viewer = true; // it is a joiner all the same
+    CHECK(refusal_of(request).has_value() == (verb != "join"));
   }
 }
 

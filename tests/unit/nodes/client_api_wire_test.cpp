@@ -142,6 +142,30 @@ TEST_CASE("every request survives its way over the wire") {
 TEST_CASE("a node that is not named, and what no node can have, is refused") {
   const std::string long_name(300, 'x');
   CHECK(refusal(encoded(api::node_get{})) == ec::bad_request);
+  const auto join = std::get<api::join>(
+      round_trip(api::join{"abcd1234", "two", std::string(40, '1'), "0.1", id})
+          .body);
+  CHECK(join.cluster == id);
+  CHECK(join.node == "abcd1234");
+  CHECK(join.name == "two");
+  CHECK(join.public_key == std::string(40, '1'));
+  CHECK(join.version == "0.1");
+  for (const auto& bad :
+       std::vector<api::join>{{"", "two", std::string(40, '1'), "", id},
+                              {"a/b", "two", std::string(40, '1'), "", id},
+                              {"a", "T W O", std::string(40, '1'), "", id},
+                              {"a", "two", "short", "", id},
+                              {"a", "two", std::string(40, '1'), "", "x"}})
+    CHECK(refusal(encoded(bad)) == ec::bad_request);
+  CHECK(refusal(encoded(api::join{"a", "two", std::string(40, '1'),
+                                  std::string(100, '1'), id}))
+        == ec::too_large);
+  CHECK(std::get<api::node_token_create>(
+            round_trip(api::node_token_create{std::chrono::minutes(5)}).body)
+            .ttl
+        == std::chrono::minutes(5));
+  CHECK(refusal(encoded(api::node_token_create{std::chrono::hours(1000)}))
+        == ec::bad_request);
   CHECK(refusal(encoded(api::node_cordon{})) == ec::bad_request);
   CHECK(refusal(encoded(api::node_remove{})) == ec::bad_request);
   CHECK(refusal(encoded(api::node_get{long_name})) == ec::too_large);
@@ -247,6 +271,9 @@ TEST_CASE("every reply survives its way over the wire") {
   round_trip_reply(api::node_list_reply{{node, api::node_info{}}});
   round_trip_reply(api::node_reply{node, true});
   round_trip_reply(api::node_remove_reply{"n1", "one", 2});
+  round_trip_reply(api::node_token_reply{"caged-join-1.x", 7, "tcp://a:1"});
+  round_trip_reply(api::join_reply{
+      "cluster", "one", {"etcds://a:2379/x", "ca", "cert", "key", "u", "p"}});
   round_trip_reply(api::error_reply{{ec::not_found, "no", "look"}, "s", "n"});
   round_trip_reply(api::stream_data{api::channel::out, 3, "abc"});
   round_trip_reply(api::stream_eof{api::channel::err, 3});

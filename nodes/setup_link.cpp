@@ -1,0 +1,177 @@
+#include <chrono>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include <zmq.hpp>
+
+#include "messages/client_api_wire.hpp"
+#include "messages/text.hpp"
+#include "nodes/setup.hpp"
+
+// One request over CURVE, with the key of a join token.
+namespace caged {
+
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::steady_clock;
+
+constexpr auto handshake_time = 5s;
+/// The node asks its store, which may take five seconds when it is about to be
+/// away.
+constexpr auto answer_time = 15s;
+constexpr int heartbeat_ms = 1000, silence_ms = 5000;
+
+const char* const again =
+    "run the same again within ten minutes: the token still is good for this "
+    "host";
+
+class link {
+public:
+  result<void> open(const std::string& endpoint, const join_token& token) {
+    try {
+      const char* news = "inproc://news";
+      zmq_socket_monitor(socket_.handle(), news,
+                         ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CONNECT_RETRIED
+                             | ZMQ_EVENT_DISCONNECTED
+                             | ZMQ_EVENT_HANDSHAKE_SUCCEEDED
+                             | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
+                             | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
+                             | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
+      news_.connect(news);
+      // Not -1: see cli/connection.cpp.
+      constexpr int never_ms = 24 * 3600 * 1000;
+      socket_.set(zmq::sockopt::reconnect_ivl, never_ms);
+      socket_.set(zmq::sockopt::linger, 0);
+      socket_.set(zmq::sockopt::maxmsgsize, std::int64_t{1024} * 1024);
+      socket_.set(zmq::sockopt::heartbeat_ivl, heartbeat_ms);
+      socket_.set(zmq::sockopt::heartbeat_timeout, silence_ms);
+      socket_.set(zmq::sockopt::ipv6, endpoint.find('[') != std::string::npos);
+      socket_.set(zmq::sockopt::curve_serverkey, token.server_key);
+      socket_.set(zmq::sockopt::curve_publickey, token.key.public_key);
+      socket_.set(zmq::sockopt::curve_secretkey, token.key.secret_key);
+      socket_.connect(endpoint);
+    } catch (const zmq::error_t& e) {
+      return fail(ec::bad_request,
+                  caged::quoted(endpoint) + " cannot be dialled: " + e.what(),
+                  "name the node that made the token: tcp://HOST:7400");
+    }
+    const auto until = steady_clock::now() + handshake_time;
+    while (!ready_ && !lost_ && steady_clock::now() < until)
+      wait(until);
+    return ready_ ? result<void>{} : not_let_in(endpoint);
+  }
+
+  result<api::reply> ask(const api::request& what) {
+    socket_.send(zmq::buffer(api::encode(what)), zmq::send_flags::dontwait);
+    const auto until = steady_clock::now() + answer_time;
+    for (;;) {
+      zmq::message_t bytes;
+      while (socket_.recv(bytes, zmq::recv_flags::dontwait)) {
+        auto got = api::decode_reply(
+            {static_cast<const char*>(bytes.data()), bytes.size()});
+        if (!got)
+          return tl::unexpected<failure>(got.error());
+        if (*got) // else the node's probe
+          return std::move(**got);
+      }
+      if (lost_)
+        return fail(ec::unavailable, "the node is gone, and its answer lost",
+                    again);
+      if (steady_clock::now() >= until)
+        return fail(ec::unavailable,
+                    "the node has not answered for "
+                        + std::to_string(answer_time.count()) + " s",
+                    again);
+      wait(until);
+    }
+  }
+
+  ~link() { zmq_socket_monitor(socket_.handle(), nullptr, 0); }
+  link() = default;
+  link(const link&) = delete;
+  link& operator=(const link&) = delete;
+
+private:
+  void wait(steady_clock::time_point until) {
+    zmq::pollitem_t items[] = {{socket_.handle(), 0, ZMQ_POLLIN, 0},
+                               {news_.handle(), 0, ZMQ_POLLIN, 0}};
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        until - steady_clock::now());
+    zmq_poll(items, 2, std::max<long>(left.count(), 0) + 1);
+    read_news();
+  }
+
+  /// zmq_socket_monitor(3): a frame of event and value, a frame of address.
+  void read_news() {
+    zmq::message_t event;
+    while (news_.recv(event, zmq::recv_flags::dontwait)) {
+      std::uint16_t what = 0;
+      if (event.size() >= sizeof what)
+        std::memcpy(&what, event.data(), sizeof what);
+      zmq::message_t address;
+      if (event.more())
+        (void)news_.recv(address, zmq::recv_flags::dontwait);
+      ready_ = ready_ || what == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+      connected_ = connected_ || what == ZMQ_EVENT_CONNECTED;
+      refused_ = refused_ || what == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
+      if (what != ZMQ_EVENT_HANDSHAKE_SUCCEEDED && what != ZMQ_EVENT_CONNECTED)
+        lost_ = true;
+    }
+  }
+
+  tl::unexpected<failure> not_let_in(const std::string& endpoint) const {
+    if (refused_)
+      return fail(ec::denied,
+                  "the node at " + endpoint
+                      + " does not know this token: it is over for more than a "
+                        "day, or of another cluster",
+                  "make another on that node: caged node token");
+    if (!connected_)
+      return fail(ec::unavailable, "no node answers at " + endpoint,
+                  "is caged-node running there, with --listen? is there a "
+                  "firewall?");
+    if (lost_)
+      return fail(ec::denied,
+                  "the node at " + endpoint
+                      + " hung up on our greeting: it is not the one that made "
+                        "the token, or has not read its store yet",
+                  "name the node that made the token, or make another on this "
+                  "one: caged node token");
+    return fail(ec::unavailable,
+                "whoever listens at " + endpoint + " does not answer",
+                "is it a caged-node? look at its log: journalctl -u "
+                "caged-node");
+  }
+
+  zmq::context_t context_{1};
+  zmq::socket_t socket_{context_, zmq::socket_type::dealer};
+  zmq::socket_t news_{context_, zmq::socket_type::pair};
+  bool connected_ = false, ready_ = false, lost_ = false, refused_ = false;
+};
+
+} // namespace
+
+result<api::join_reply> ask_to_join(const std::string& endpoint,
+                                    const join_token& token, api::join what) {
+  link to;
+  if (auto open = to.open(endpoint, token); !open)
+    return tl::unexpected<failure>(open.error());
+  api::request request;
+  request.id = make_uuid();
+  request.remaining = answer_time;
+  request.body = std::move(what);
+  auto got = to.ask(request);
+  if (!got)
+    return tl::unexpected<failure>(got.error());
+  if (auto* error = std::get_if<api::error_reply>(&got->body))
+    return tl::unexpected<failure>(std::move(error->why));
+  auto* reply = std::get_if<api::join_reply>(&got->body);
+  if (!reply)
+    return fail(ec::malformed, "the node's answer is none to a join",
+                "are both of the same version?");
+  return std::move(*reply);
+}
+
+} // namespace caged
