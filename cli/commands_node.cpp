@@ -69,8 +69,7 @@ void command_line::add_fleet(CLI::App& node) {
       "what a node gets, the store's password among it: send it as you would a "
       "password.")
       ->add_option("--ttl", nodes.ttl,
-                   "how long it is good, from 1s to 7 days (default: 1h)")
-      ->type_name("DURATION");
+                   "how long it is good, from 1s to 7 days (default: 1h)");
   sub = add(
       node, "rm", "forget nodes that are gone for good; admins only",
       [this] { return run_node_rm(common, nodes); },
