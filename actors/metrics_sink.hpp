@@ -47,7 +47,7 @@ public:
   virtual void orphans(std::size_t count) = 0;
   /// Somebody was not let in, or one of their messages was not: "unknown_key",
   /// "revoked_key", "handshake", "malformed", "too_large", "role",
-  /// "join_token".
+  /// "join_token", "caller" (it says for whom it asks and may not).
   virtual void client_refused(std::string_view reason) = 0;
   /// Of the MCP gateway: connections now, and one answer's status.
   virtual void gateway_connections(std::size_t count) = 0;
