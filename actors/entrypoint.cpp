@@ -1,6 +1,7 @@
 #include "actors/entrypoint.hpp"
 
 #include <memory>
+#include <utility>
 #include <variant>
 
 #include "actors/permissions.hpp"
@@ -54,7 +55,19 @@ void entrypoint_state::refuse(const api::request& request,
   refuse(request, to_failure(why), sandbox);
 }
 
+void entrypoint_state::start() {
+  started_ = true;
+  for (const auto& each : std::exchange(early_, {}))
+    handle(each);
+}
+
 void entrypoint_state::handle(const request_ptr& request) {
+  // The socket is there before the node knows its sandboxes: a client that
+  // comes back at once must not hear that there is no such sandbox.
+  if (!started_) {
+    early_.push_back(request);
+    return;
+  }
   context->metrics->message(api::verb_of(request->body));
   if (std::holds_alternative<api::client_gone>(request->body)
       && request->hop != 0)
@@ -397,6 +410,7 @@ entrypoint_actor::behavior_type entrypoint(entrypoint_state::pointer self,
         self->state.node_found(id);
       },
       [self](atom::expire, std::uint64_t hop) { self->state.call_due(hop); },
+      [self](atom::start) { self->state.start(); },
       [self](atom::run) { self->state.context->request_stop(); },
       [self](atom::stop) { self->quit(); },
   };

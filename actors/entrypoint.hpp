@@ -56,6 +56,8 @@ using entrypoint_actor = caf::typed_actor<
     caf::reacts_to<atom::ready, std::string>,
     // Timer: a call has had its time.
     caf::reacts_to<atom::expire, std::uint64_t>,
+    // The supervisor has been told to start: what came before that has waited.
+    caf::reacts_to<atom::start>,
     // Timer: ends the daemon after a shutdown was answered.
     caf::reacts_to<atom::run>, caf::reacts_to<atom::stop>>;
 
@@ -66,6 +68,7 @@ public:
 
   explicit entrypoint_state(pointer hdl) : self{hdl} {}
 
+  void start();
   void handle(const request_ptr& request);
   void client_gone(const std::string& route);
   void ended(const std::string& route, const std::string& id);
@@ -196,6 +199,8 @@ private:
   std::map<std::pair<std::string, std::string>, std::uint64_t> hops_;
   std::uint64_t last_hop_ = 0;
   std::vector<request_ptr> followers_; ///< of the events of all nodes
+  bool started_ = false;
+  std::vector<request_ptr> early_; ///< came before start
 };
 
 /// Routes of calls to this very node begin with it: what it answers comes back

@@ -493,6 +493,7 @@ result<void> running_node::begin(const node_config& config,
   // Re-adoption comes last, when there is nothing left that could refuse to
   // start.
   caf::anon_send(supervisor_, atom::start::value);
+  caf::anon_send(entrypoint_, atom::start::value); // in this order
 
   if (tcp_)
     std::ofstream{config.run_dir / "listen-address", std::ios::trunc}

@@ -517,6 +517,8 @@ public:
   supervisor_actor supervisor_handle;
   entrypoint_actor entry;
   bool stop_requested = false;
+  /// When the actors are there and have not been told to start.
+  std::function<void()> before_start;
 
   node() {
     config.set("scheduler.policy", caf::atom("testing"));
@@ -588,7 +590,10 @@ public:
     supervisor_handle =
         system->spawn(supervisor, context_ptr{context}, std::move(memory));
     entry = system->spawn(entrypoint, context_ptr{context}, supervisor_handle);
+    if (before_start)
+      before_start();
     caf::anon_send(supervisor_handle, atom::start::value);
+    caf::anon_send(entry, atom::start::value);
     run();
   }
   void halt() {

@@ -630,3 +630,22 @@ TEST_CASE("the daemon remembers the newest destroyed sandboxes, not all") {
   CHECK(n.error_of(n.ask(api::why{"cage-10000005"})).code == ec::not_found);
   CHECK(n.answers<api::why_reply>(n.ask(api::why{id})).size() == 1);
 }
+
+TEST_CASE("who asks while the daemon starts is answered by what it adopts") {
+  node n;
+  n.boot();
+  const auto id = n.make_sandbox("web");
+  REQUIRE_FALSE(id.empty());
+  n.halt();
+  std::string early, gone;
+  n.before_start = [&] {
+    early = n.ask(api::get{"web"});
+    gone = n.ask(api::get{"nobody"});
+    CHECK(n.answers<api::get_reply>(early).empty());
+    CHECK(n.answers<api::error_reply>(gone).empty());
+  };
+  n.boot();
+  REQUIRE(n.answers<api::get_reply>(early).size() == 1);
+  CHECK(n.answers<api::get_reply>(early)[0].sandbox.id == id);
+  CHECK(n.error_of(gone).code == ec::not_found);
+}
