@@ -63,6 +63,12 @@ void entrypoint_state::place(const request_ptr& request) {
   }
   if (auto valid = validate(std::get<api::up>(request->body).spec); !valid)
     return refuse(*request, valid.error());
+  // No node can book while the store is away: each would find that out anew.
+  if (auto why = context->store_away ? context->store_away() : std::nullopt)
+    return refuse(*request,
+                  {ec::unavailable,
+                   "no sandbox can be made at the moment: " + why->message,
+                   "running ones go on; try again in a moment"});
   place_next(what);
 }
 
