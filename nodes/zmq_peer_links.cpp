@@ -83,6 +83,7 @@ public:
 
   const peer_address& to() const { return to_; }
   state is() const { return state_; }
+  bool was_ready() const { return was_ready_; }
   std::uint64_t last_hop() const { return last_hop_; }
   const failure& why() const { return why_; }
   void* socket() { return socket_.handle(); }
@@ -145,9 +146,10 @@ public:
       zmq::message_t address;
       if (event.more())
         (void)news_.recv(address, zmq::recv_flags::dontwait);
-      if (what == ZMQ_EVENT_HANDSHAKE_SUCCEEDED)
+      if (what == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
         state_ = state_ == state::opening ? state::ready : state_;
-      else if (what == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+        was_ready_ = true;
+      } else if (what == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
         end("does not know this node's key");
       else if (state_ == state::ready)
         end("hung up, or has said nothing for "
@@ -171,6 +173,7 @@ private:
   zmq::socket_t socket_;
   zmq::socket_t news_;
   state state_ = state::opening;
+  bool was_ready_ = false;
   const steady_clock::time_point until_;
   std::deque<std::string> queue_;
   std::size_t bytes_ = 0;
@@ -309,7 +312,9 @@ private:
     const auto gone = std::move(at->second);
     const auto after = links_.erase(at);
     const auto& node = gone->to().node;
-    absent_[node] = {steady_clock::now() + retry_after, gone->why()};
+    // One that was there may be back already: the next request finds out.
+    if (!gone->was_ready())
+      absent_[node] = {steady_clock::now() + retry_after, gone->why()};
     lost_(node, gone->last_hop(), gone->why());
     return after;
   }
