@@ -39,9 +39,10 @@ std::vector<node_view> entrypoint_state::views() const {
     if (!what
         || context->fleet->of_request(each.request->caller, each.request->id))
       continue;
+    const auto& target = each.node; // clang 14 captures no binding
     const auto at =
         std::find_if(out.begin(), out.end(), [&](const node_view& view) {
-          return view.node.id == each.node;
+          return view.node.id == target;
         });
     if (at == out.end())
       continue;

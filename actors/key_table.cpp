@@ -153,6 +153,7 @@ result<std::vector<api::key_info>>
 key_table::revoke(store& from, const std::string& key_or_name) {
   auto keys = of(key_or_name);
   std::vector<operation> erase;
+  erase.reserve(keys.size());
   for (const auto& each : keys)
     erase.push_back({operation::kind::erase, key_record_of(each.key), {}});
   if (erase.size() > store::most_operations)

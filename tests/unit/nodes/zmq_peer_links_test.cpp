@@ -139,6 +139,24 @@ TEST_CASE("who has no key any more has none through a node either") {
   CHECK(f.requests.empty());
 }
 
+TEST_CASE("a node with a client's key may ask for nobody") {
+  fixture f;
+  f.fleet->loaded();
+  f.keys->apply({key_record_of(f.near.public_key),
+                 encode_key({f.near.public_key, "alice", api::role::admin, 1}),
+                 1},
+                false);
+  const auto hop = f.ask(api::get{"a"}, "uid:0");
+  // Told under hop 0, because none of its hops is believed.
+  REQUIRE(f.wait([&] { return !f.replies.empty(); }));
+  CHECK(hop == 1);
+  CHECK(f.replies[0].hop == 0);
+  const auto* error = std::get_if<api::error_reply>(&f.replies[0].body);
+  REQUIRE(error);
+  CHECK(error->why.code == ec::denied);
+  CHECK(f.requests.empty());
+}
+
 TEST_CASE("a node that is not known is refused, and fails at once") {
   fixture f;
   f.fleet->loaded();
