@@ -25,7 +25,7 @@ std::vector<node_view> make_nodes(std::size_t count) {
     node.name = "node-" + std::to_string(i);
     node.runtime = "oci";
     node.networks = {"none"};
-    node.total = {64, 262144, 4000};
+    node.total = {100000, 100000000, 1000000};
     out[i].live = true;
   }
   return out;
