@@ -3,6 +3,7 @@
 #include "actors/entrypoint.hpp"
 
 #include "actors/booking.hpp"
+#include "actors/no_booking.hpp"
 #include "actors/scheduler.hpp"
 #include "messages/text.hpp"
 
@@ -17,12 +18,6 @@ namespace {
 bool tries_on(ec code) {
   return code == ec::no_capacity || code == ec::shutting_down
          || code == ec::unavailable || code == ec::lost;
-}
-
-void add(capacity& to, const capacity& more) {
-  to.cpus += more.cpus;
-  to.memory_mb += more.memory_mb;
-  to.disk_gb += more.disk_gb;
 }
 
 } // namespace
@@ -46,9 +41,7 @@ std::vector<node_view> entrypoint_state::views() const {
         });
     if (at == out.end())
       continue;
-    capacity takes;
-    reserve(takes, what->spec, phase::pending);
-    add(at->reserved.what.used, takes);
+    reserve(at->reserved.what.used, what->spec, phase::pending);
     ++at->reserved.what.sandboxes;
   }
   return out;
@@ -65,11 +58,8 @@ void entrypoint_state::place(const request_ptr& request) {
   if (auto valid = validate(std::get<api::up>(request->body).spec); !valid)
     return refuse(*request, valid.error());
   // No node can book while the store is away: each would find that out anew.
-  if (auto why = context->store_away ? context->store_away() : std::nullopt)
-    return refuse(*request,
-                  {ec::unavailable,
-                   "no sandbox can be made at the moment: " + why->message,
-                   "running ones go on; try again in a moment"});
+  if (auto why = no_booking(*context))
+    return refuse(*request, std::move(*why));
   place_next(what);
 }
 

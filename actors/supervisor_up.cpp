@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/no_booking.hpp"
 #include "actors/placements.hpp"
 #include "actors/scheduler.hpp"
 #include "messages/text.hpp"
@@ -116,11 +117,8 @@ void supervisor_state::up(const request_ptr& request) {
                              "try again on another node or later"});
   if (auto valid = validate(what.spec); !valid)
     return refuse(*request, valid.error());
-  if (auto why = context->store_away ? context->store_away() : std::nullopt)
-    return refuse(*request,
-                  {ec::unavailable,
-                   "no sandbox can be made at the moment: " + why->message,
-                   "running ones go on; try again in a moment"});
+  if (auto why = no_booking(*context))
+    return refuse(*request, std::move(*why));
   auto abilities = context->driver->capabilities();
   if (what.spec.runtime != abilities.name)
     return refuse(*request,

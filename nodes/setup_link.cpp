@@ -1,5 +1,4 @@
 #include <chrono>
-#include <cstring>
 #include <optional>
 #include <utility>
 
@@ -7,6 +6,7 @@
 
 #include "messages/client_api_wire.hpp"
 #include "messages/text.hpp"
+#include "nodes/curve_dealer.hpp"
 #include "nodes/setup.hpp"
 
 // One request over CURVE, with the key of a join token.
@@ -30,45 +30,31 @@ const char* const again =
 class link {
 public:
   result<void> open(const std::string& endpoint, const join_token& token) {
+    constexpr std::int64_t frame_most = std::int64_t{1024} * 1024;
     try {
-      const char* news = "inproc://news";
-      zmq_socket_monitor(socket_.handle(), news,
-                         ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CONNECT_RETRIED
-                             | ZMQ_EVENT_DISCONNECTED
-                             | ZMQ_EVENT_HANDSHAKE_SUCCEEDED
-                             | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
-                             | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
-                             | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
-      news_.connect(news);
-      // Not -1: see cli/connection.cpp.
-      constexpr int never_ms = 24 * 3600 * 1000;
-      socket_.set(zmq::sockopt::reconnect_ivl, never_ms);
-      socket_.set(zmq::sockopt::linger, 0);
-      socket_.set(zmq::sockopt::maxmsgsize, std::int64_t{1024} * 1024);
-      socket_.set(zmq::sockopt::heartbeat_ivl, heartbeat_ms);
-      socket_.set(zmq::sockopt::heartbeat_timeout, silence_ms);
-      socket_.set(zmq::sockopt::ipv6, endpoint.find('[') != std::string::npos);
-      socket_.set(zmq::sockopt::curve_serverkey, token.server_key);
-      socket_.set(zmq::sockopt::curve_publickey, token.key.public_key);
-      socket_.set(zmq::sockopt::curve_secretkey, token.key.secret_key);
-      socket_.connect(endpoint);
+      dealer_.emplace(context_,
+                      curve_dealer::options{endpoint, token.server_key,
+                                            heartbeat_ms, silence_ms,
+                                            frame_most, "join"},
+                      token.key);
     } catch (const zmq::error_t& e) {
       return fail(ec::bad_request,
                   caged::quoted(endpoint) + " cannot be dialled: " + e.what(),
                   "name the node that made the token: tcp://HOST:7400");
     }
     const auto until = steady_clock::now() + handshake_time;
-    while (!ready_ && !lost_ && steady_clock::now() < until)
+    while (!dealer_->ready() && !dealer_->lost() && steady_clock::now() < until)
       wait(until);
-    return ready_ ? result<void>{} : not_let_in(endpoint);
+    return dealer_->ready() ? result<void>{} : not_let_in(endpoint);
   }
 
   result<api::reply> ask(const api::request& what) {
-    socket_.send(zmq::buffer(api::encode(what)), zmq::send_flags::dontwait);
+    dealer_->socket().send(zmq::buffer(api::encode(what)),
+                           zmq::send_flags::dontwait);
     const auto until = steady_clock::now() + answer_time;
     for (;;) {
       zmq::message_t bytes;
-      while (socket_.recv(bytes, zmq::recv_flags::dontwait)) {
+      while (dealer_->socket().recv(bytes, zmq::recv_flags::dontwait)) {
         auto got = api::decode_reply(
             {static_cast<const char*>(bytes.data()), bytes.size()});
         if (!got)
@@ -76,7 +62,7 @@ public:
         if (*got) // else the node's probe
           return std::move(**got);
       }
-      if (lost_)
+      if (dealer_->lost())
         return fail(ec::unavailable, "the node is gone, and its answer lost",
                     again);
       if (steady_clock::now() >= until)
@@ -88,51 +74,28 @@ public:
     }
   }
 
-  ~link() { zmq_socket_monitor(socket_.handle(), nullptr, 0); }
-  link() = default;
-  link(const link&) = delete;
-  link& operator=(const link&) = delete;
-
 private:
   void wait(steady_clock::time_point until) {
-    zmq::pollitem_t items[] = {{socket_.handle(), 0, ZMQ_POLLIN, 0},
-                               {news_.handle(), 0, ZMQ_POLLIN, 0}};
+    zmq::pollitem_t items[] = {{dealer_->socket().handle(), 0, ZMQ_POLLIN, 0},
+                               {dealer_->news(), 0, ZMQ_POLLIN, 0}};
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
         until - steady_clock::now());
     zmq_poll(items, 2, std::max<long>(left.count(), 0) + 1);
-    read_news();
-  }
-
-  /// zmq_socket_monitor(3): a frame of event and value, a frame of address.
-  void read_news() {
-    zmq::message_t event;
-    while (news_.recv(event, zmq::recv_flags::dontwait)) {
-      std::uint16_t what = 0;
-      if (event.size() >= sizeof what)
-        std::memcpy(&what, event.data(), sizeof what);
-      zmq::message_t address;
-      if (event.more())
-        (void)news_.recv(address, zmq::recv_flags::dontwait);
-      ready_ = ready_ || what == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
-      connected_ = connected_ || what == ZMQ_EVENT_CONNECTED;
-      refused_ = refused_ || what == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
-      if (what != ZMQ_EVENT_HANDSHAKE_SUCCEEDED && what != ZMQ_EVENT_CONNECTED)
-        lost_ = true;
-    }
+    dealer_->read_news();
   }
 
   tl::unexpected<failure> not_let_in(const std::string& endpoint) const {
-    if (refused_)
+    if (dealer_->refused())
       return fail(ec::denied,
                   "the node at " + endpoint
                       + " does not know this token: it is over for more than a "
                         "day, or of another cluster",
                   "make another on that node: caged node token");
-    if (!connected_)
+    if (!dealer_->connected())
       return fail(ec::unavailable, "no node answers at " + endpoint,
                   "is caged-node running there, with --listen? is there a "
                   "firewall?");
-    if (lost_)
+    if (dealer_->lost())
       return fail(ec::denied,
                   "the node at " + endpoint
                       + " hung up on our greeting: it is not the one that made "
@@ -146,9 +109,7 @@ private:
   }
 
   zmq::context_t context_{1};
-  zmq::socket_t socket_{context_, zmq::socket_type::dealer};
-  zmq::socket_t news_{context_, zmq::socket_type::pair};
-  bool connected_ = false, ready_ = false, lost_ = false, refused_ = false;
+  std::optional<curve_dealer> dealer_; ///< closed before its context
 };
 
 } // namespace

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <cstring>
 #include <deque>
 #include <map>
 #include <mutex>
@@ -19,6 +18,7 @@
 #include <zmq.hpp>
 
 #include "messages/client_api_wire.hpp"
+#include "nodes/curve_dealer.hpp"
 
 namespace caged {
 
@@ -34,7 +34,6 @@ constexpr int heartbeat_ms = 1000, silence_ms = 3000;
 /// not there.
 constexpr auto handshake_time = 2000ms;
 constexpr auto retry_after = 500ms;
-constexpr int linger_ms = 0;
 constexpr int send_high_water = 64; // messages; the rest waits in our queue
 /// What may wait for one node. Streams are bounded by their credit; a node
 /// that lets so much pile up does not read.
@@ -48,46 +47,24 @@ class link {
 public:
   enum class state { opening, ready, gone };
 
+  /// Throws zmq::error_t: it cannot be dialled.
   link(zmq::context_t& context, const peer_address& to, const key_pair& own)
       : to_{to},
-        socket_{context, zmq::socket_type::dealer},
-        news_{context, zmq::socket_type::pair},
+        dealer_{context,
+                {to.endpoint, to.public_key, heartbeat_ms, silence_ms,
+                 frame_most, to.node},
+                own},
         until_{steady_clock::now() + handshake_time} {
-    const std::string news = "inproc://news-" + to.node;
-    zmq_socket_monitor(socket_.handle(), news.c_str(),
-                       ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_DISCONNECTED
-                           | ZMQ_EVENT_HANDSHAKE_SUCCEEDED
-                           | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL
-                           | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
-                           | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH);
-    news_.connect(news);
-    socket_.set(zmq::sockopt::linger, linger_ms);
-    socket_.set(zmq::sockopt::maxmsgsize, frame_most);
-    socket_.set(zmq::sockopt::sndhwm, send_high_water);
-    // Not -1: see cli/connection.cpp.
-    constexpr int never_ms = 24 * 3600 * 1000;
-    socket_.set(zmq::sockopt::reconnect_ivl, never_ms);
-    socket_.set(zmq::sockopt::heartbeat_ivl, heartbeat_ms);
-    socket_.set(zmq::sockopt::heartbeat_timeout, silence_ms);
-    socket_.set(zmq::sockopt::heartbeat_ttl, silence_ms);
-    socket_.set(zmq::sockopt::ipv6, to.endpoint.find('[') != std::string::npos);
-    socket_.set(zmq::sockopt::curve_serverkey, to.public_key);
-    socket_.set(zmq::sockopt::curve_publickey, own.public_key);
-    socket_.set(zmq::sockopt::curve_secretkey, own.secret_key);
-    socket_.connect(to.endpoint);
+    dealer_.socket().set(zmq::sockopt::sndhwm, send_high_water);
   }
-
-  ~link() { zmq_socket_monitor(socket_.handle(), nullptr, 0); }
-  link(const link&) = delete;
-  link& operator=(const link&) = delete;
 
   const peer_address& to() const { return to_; }
   state is() const { return state_; }
-  bool was_ready() const { return was_ready_; }
+  bool was_ready() const { return dealer_.ready(); }
   std::uint64_t last_hop() const { return last_hop_; }
   const failure& why() const { return why_; }
-  void* socket() { return socket_.handle(); }
-  void* news() { return news_.handle(); }
+  void* socket() { return dealer_.socket().handle(); }
+  void* news() { return dealer_.news(); }
   bool has_more_to_send() const {
     return state_ == state::ready && !queue_.empty();
   }
@@ -105,7 +82,8 @@ public:
 
   void flush() {
     while (has_more_to_send()) {
-      if (!socket_.send(zmq::buffer(queue_.front()), zmq::send_flags::dontwait))
+      if (!dealer_.socket().send(zmq::buffer(queue_.front()),
+                                 zmq::send_flags::dontwait))
         return;
       bytes_ -= queue_.front().size();
       queue_.pop_front();
@@ -116,7 +94,7 @@ public:
   bool receive(const peer_links::on_reply& reply) {
     for (int i = 0; i < burst; ++i) {
       zmq::message_t bytes;
-      if (!socket_.recv(bytes, zmq::recv_flags::dontwait))
+      if (!dealer_.socket().recv(bytes, zmq::recv_flags::dontwait))
         return false;
       auto got = api::decode_reply(
           {static_cast<const char*>(bytes.data()), bytes.size()});
@@ -136,28 +114,17 @@ public:
     return true;
   }
 
-  /// zmq_socket_monitor(3): a frame of event and value, a frame of address.
   void read_news() {
-    zmq::message_t event;
-    while (news_.recv(event, zmq::recv_flags::dontwait)) {
-      std::uint16_t what = 0;
-      if (event.size() >= sizeof what)
-        std::memcpy(&what, event.data(), sizeof what);
-      zmq::message_t address;
-      if (event.more())
-        (void)news_.recv(address, zmq::recv_flags::dontwait);
-      if (what == ZMQ_EVENT_HANDSHAKE_SUCCEEDED) {
-        state_ = state_ == state::opening ? state::ready : state_;
-        was_ready_ = true;
-      } else if (what == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
-        end("does not know this node's key");
-      else if (state_ == state::ready)
-        end("hung up, or has said nothing for "
-            + std::to_string(silence_ms / 1000) + " s");
-      else
-        end("does not answer at " + to_.endpoint);
-    }
-    if (state_ == state::opening && steady_clock::now() >= until_)
+    dealer_.read_news();
+    if (dealer_.ready() && state_ == state::opening)
+      state_ = state::ready;
+    if (dealer_.refused())
+      end("does not know this node's key");
+    else if (dealer_.lost() && state_ == state::ready)
+      end("hung up, or has said nothing for "
+          + std::to_string(silence_ms / 1000) + " s");
+    else if (dealer_.lost()
+             || (state_ == state::opening && steady_clock::now() >= until_))
       end("does not answer at " + to_.endpoint);
   }
 
@@ -170,10 +137,8 @@ public:
 
 private:
   const peer_address to_;
-  zmq::socket_t socket_;
-  zmq::socket_t news_;
+  curve_dealer dealer_;
   state state_ = state::opening;
-  bool was_ready_ = false;
   const steady_clock::time_point until_;
   std::deque<std::string> queue_;
   std::size_t bytes_ = 0;

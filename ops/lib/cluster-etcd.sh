@@ -83,12 +83,13 @@ base64_of() { printf %s "$1" | base64 -w 0; }
 
 # root is for whoever looks into etcd by hand; the nodes' user has their prefix.
 make_users() {
-  local from to step
+  local from to step refused=''
   from=$(base64_of "/$prefix/")
   to=$(base64_of "/${prefix}0") # the byte after /
   while IFS=' ' read -r step what; do
-    # One that is there already is left from an up that was interrupted.
-    etcd_call "auth/$step" "$what" >/dev/null || true
+    # One that is there already is left from an up that was interrupted: what
+    # counts is whether the nodes' user is let in at the end.
+    etcd_call "auth/$step" "$what" >/dev/null || refused+=" $step"
   done <<TEXT
 user/add {"name":"root","password":"$(<"$dir/etcd-root-password")"}
 user/grant {"user":"root","role":"root"}
@@ -98,7 +99,7 @@ user/add {"name":"caged","password":"$(<"$dir/etcd-password")"}
 user/grant {"user":"caged","role":"node"}
 enable {}
 TEXT
-  etcd_token >/dev/null || fail "etcd has no users after they were made; see $dir/m1/log"
+  etcd_token >/dev/null || fail "etcd has no users after they were made (it refused:${refused:- nothing}); see $dir/m1/log"
   : >"$dir/etcd-users"
 }
 etcd_token() {

@@ -204,7 +204,7 @@ down() {
     say "there is no cluster in $dir"
     return 0
   fi
-  heal_all || true
+  heal_all || say "some cuts cannot be healed; they go with their links"
   for name in $(nodes); do
     clear_node "$name" &
     pids+=($!)

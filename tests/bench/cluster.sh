@@ -79,15 +79,18 @@ bench() { # NODE COMMAND...
   shift
   CAGED_ENDPOINT=$(endpoint "$name") "$bin/bench_client" "$@"
 }
-await() { # NODE
-  local try
-  for ((try = 0; try < 400; try++)); do
-    at "$1" node status >/dev/null 2>&1 && return
+soon() { # COMMAND...: until it works, 30 s at most
+  local until=$((${EPOCHREALTIME/./} + 30000000))
+  until "$@" >/dev/null 2>&1; do
+    ((${EPOCHREALTIME/./} < until)) || {
+      echo "cluster: not within 30 s: $*" >&2
+      return 1
+    }
     sleep 0.05
   done
-  echo "cluster: $1 does not answer" >&2
-  return 1
 }
+await() { soon at "$1" node status; } # NODE
+all_ready() { [[ $(at n1 node list | grep -c ready) -eq 3 ]]; }
 
 declare -A port=()
 start_node() { # NAME
@@ -128,7 +131,7 @@ for name in n1 n2 n3; do
 done
 start_node alone
 for name in n1 n2 n3 alone; do await "$name"; done
-until [[ $(at n1 node list | grep -c ready) -eq 3 ]]; do sleep 0.05; done
+soon all_ready
 at n1 up --no-config --name warm --node n2 --cpus 1 --memory 128 --disk 1 >/dev/null
 
 # --- blocks -------------------------------------------------------------------
@@ -163,7 +166,7 @@ for ((i = 0; i < deaths; i++)); do
   take dead bench n1 lost warm --since "$since"
   start_node n2
   await n2
-  until at n1 exec warm -- true 2>/dev/null; do sleep 0.05; done
+  soon at n1 exec warm -- true
 done
 say "placements over nodes in memory"
 for nodes in 10 100 1000; do

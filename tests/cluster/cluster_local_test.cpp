@@ -17,14 +17,6 @@ using names = std::vector<std::string>;
 
 namespace {
 
-/// False: it has said why this cannot be run here.
-bool can_run() {
-  const auto why = test_cluster::missing();
-  if (!why.empty())
-    skip(why);
-  return why.empty();
-}
-
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
@@ -47,7 +39,7 @@ std::string line_of(const std::string& status, const std::string& name) {
 TEST_CASE("cluster-local makes three nodes and an etcd of three in under 20 s, "
           "and leaves nothing",
           "[cluster]") {
-  if (!can_run())
+  if (!test_cluster::can_run())
     return;
   test_cluster fleet;
   const auto begin = steady::now();
@@ -144,7 +136,7 @@ TEST_CASE("cluster-local makes three nodes and an etcd of three in under 20 s, "
 
 TEST_CASE("one owner's name is one sandbox's on all nodes of a cluster",
           "[cluster]") {
-  if (!can_run())
+  if (!test_cluster::can_run())
     return;
   test_cluster fleet{2};
   REQUIRE(fleet.up());
@@ -176,7 +168,7 @@ TEST_CASE("one owner's name is one sandbox's on all nodes of a cluster",
 TEST_CASE("a node whose link is cut is no longer live within 5 s, and comes "
           "back when it is healed",
           "[cluster]") {
-  if (!can_run())
+  if (!test_cluster::can_run())
     return;
   test_cluster fleet;
   REQUIRE(fleet.up());
@@ -219,7 +211,7 @@ TEST_CASE("a node whose link is cut is no longer live within 5 s, and comes "
 
 TEST_CASE("two that are cut from each other are there for all others",
           "[cluster]") {
-  if (!can_run())
+  if (!test_cluster::can_run())
     return;
   test_cluster fleet{2};
   REQUIRE(fleet.up());
@@ -252,7 +244,7 @@ TEST_CASE("two that are cut from each other are there for all others",
 
 TEST_CASE("daemons and members of a cluster are killed and started one by one",
           "[cluster]") {
-  if (!can_run())
+  if (!test_cluster::can_run())
     return;
   test_cluster fleet;
   REQUIRE(fleet.up());
@@ -295,7 +287,7 @@ TEST_CASE("daemons and members of a cluster are killed and started one by one",
 
 TEST_CASE("cluster-local refuses what it cannot do in one sentence",
           "[cluster]") {
-  if (!can_run())
+  if (!test_cluster::can_run())
     return;
   const test_cluster none;
   struct bad {

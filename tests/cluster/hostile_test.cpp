@@ -4,12 +4,9 @@
 #include <memory>
 #include <vector>
 
-#include <arpa/inet.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include "tests/support/cluster.hpp"
 #include "tests/support/fleet.hpp"
+#include "tests/support/knock.hpp"
 
 // Whoever reaches the ports of a fleet and is no client of it: all nodes, all
 // ports, at once, while the fleet works.
@@ -22,47 +19,9 @@ namespace {
 constexpr std::uint16_t client_port = 7400, gateway_port = 7480,
                         metrics_port = 9464;
 
-class knock {
-public:
-  knock(const std::string& address, std::uint16_t port)
-      : fd_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)} {
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(port);
-    good_ = ::inet_pton(AF_INET, address.c_str(), &to.sin_addr) == 1
-            && ::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0;
-  }
-  ~knock() { ::close(fd_); }
-  knock(const knock&) = delete;
-  knock& operator=(const knock&) = delete;
-
-  bool good() const { return good_; }
-  void say(const std::string& bytes) const {
-    // The node may hang up in the middle.
-    (void)!::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-  }
-
-private:
-  int fd_;
-  bool good_ = false;
-};
-
-/// Bytes that no protocol of ours begins with; the same in every run.
-std::string noise(std::uint32_t& state, std::size_t size) {
-  std::string out(size, '\0');
-  for (auto& each : out) {
-    state = state * 1664525U + 1013904223U;
-    each = static_cast<char>(state >> 24U);
-  }
-  return out;
-}
-
 /// ZeroMQ's greeting with CURVE, then a frame that says it is endless.
 std::string endless_frame() {
-  std::string out = {'\xff', 0, 0, 0, 0, 0, 0, 0, 0, '\x7f', 3, 1};
-  out += "CURVE";
-  out.resize(64, '\0');
-  return out + std::string{6, 0x7f, 0, 1, 0, 0, 0, 0, 0};
+  return greeting() + std::string{6, 0x7f, 0, 1, 0, 0, 0, 0, 0};
 }
 
 /// Of handshakes that a node refused.
@@ -82,10 +41,8 @@ double refused(const test_cluster& fleet, unsigned node) {
 
 TEST_CASE("strangers at every port of every node, and the fleet goes on",
           "[cluster]") {
-  if (const auto why = test_cluster::missing(); !why.empty()) {
-    skip(why);
+  if (!test_cluster::can_run())
     return;
-  }
   test_cluster fleet;
   REQUIRE(fleet.up());
   REQUIRE_FALSE(fleet.any()

@@ -15,14 +15,6 @@ using steady = std::chrono::steady_clock;
 
 namespace {
 
-/// False: it has said why this cannot be run here.
-bool can_run() {
-  const auto why = test_cluster::missing();
-  if (!why.empty())
-    skip(why);
-  return why.empty();
-}
-
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
@@ -48,7 +40,7 @@ void one_each(const test_cluster& fleet) {
 
 TEST_CASE("a node that is cut off is lost within 5 s, and all others go on",
           "[cluster]") {
-  if (!can_run())
+  if (!test_cluster::can_run())
     return;
   test_cluster fleet;
   REQUIRE(fleet.up());
@@ -114,7 +106,7 @@ TEST_CASE("a node that is cut off is lost within 5 s, and all others go on",
 
 TEST_CASE("a link between two nodes that is cut holds up nobody else",
           "[cluster]") {
-  if (!can_run())
+  if (!test_cluster::can_run())
     return;
   test_cluster fleet;
   REQUIRE(fleet.up());
@@ -158,7 +150,7 @@ TEST_CASE(
     "etcd loses its leader, its majority, and all of it, and nothing that "
     "was said is lost",
     "[cluster]") {
-  if (!can_run())
+  if (!test_cluster::can_run())
     return;
   test_cluster fleet;
   REQUIRE(fleet.up());

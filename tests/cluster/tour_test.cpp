@@ -98,10 +98,8 @@ private:
 } // namespace
 
 TEST_CASE("the README's tour of a cluster runs line by line", "[cluster]") {
-  if (const auto why = test_cluster::missing(); !why.empty()) {
-    skip(why);
+  if (!test_cluster::can_run())
     return;
-  }
   const test_cluster fleet;
   const auto tour = read_tour(read_file(test_cluster::root() + "/README.md"),
                               "## A tour of a cluster");

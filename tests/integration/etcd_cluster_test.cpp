@@ -18,13 +18,6 @@ using steady = std::chrono::steady_clock;
 
 namespace {
 
-bool can_run() {
-  const auto why = etcd_cluster::missing();
-  if (!why.empty())
-    std::cout << "SKIPPED: " << why << '\n';
-  return why.empty();
-}
-
 std::unique_ptr<store> open_or_fail(const etcd_options& options) {
   auto made = open_etcd_store(options);
   REQUIRE(made);
@@ -124,7 +117,7 @@ void check_seen(const std::vector<std::string>& seen,
 
 TEST_CASE(
     "etcd's leader is killed under commits: none is lost, none is doubled") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd{etcd_setup{3}};
   REQUIRE(etcd.start());
@@ -168,7 +161,7 @@ TEST_CASE(
 }
 
 TEST_CASE("etcd goes on while a minority is gone or stands still") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd{etcd_setup{3}};
   REQUIRE(etcd.start());
@@ -215,7 +208,7 @@ TEST_CASE("etcd goes on while a minority is gone or stands still") {
 }
 
 TEST_CASE("etcd is away: calls fail in bounded time, watches miss nothing") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd{etcd_setup{3}};
   REQUIRE(etcd.start());

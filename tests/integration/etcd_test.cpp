@@ -17,14 +17,6 @@ using fate = http_proxy::fate;
 
 namespace {
 
-/// False: it has said why this cannot be run here.
-bool can_run() {
-  const auto why = etcd_cluster::missing();
-  if (!why.empty())
-    std::cout << "SKIPPED: " << why << '\n';
-  return why.empty();
-}
-
 std::unique_ptr<store> open_or_fail(const etcd_options& options) {
   auto made = open_etcd_store(options);
   INFO((made ? std::string{} : made.error().message));
@@ -56,7 +48,7 @@ bool writes(const std::string& request, const std::string& value) {
 } // namespace
 
 TEST_CASE("etcd keeps the contract of stores") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -84,7 +76,7 @@ TEST_CASE("etcd keeps the contract of stores") {
 }
 
 TEST_CASE("etcd keeps the contract of leases") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -100,7 +92,7 @@ TEST_CASE("etcd keeps the contract of leases") {
 }
 
 TEST_CASE("etcd lists more records than a page has") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -121,7 +113,7 @@ TEST_CASE("etcd lists more records than a page has") {
 }
 
 TEST_CASE("etcd commits happen once though answers are lost") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -173,7 +165,7 @@ TEST_CASE("etcd commits happen once though answers are lost") {
 }
 
 TEST_CASE("etcd conflicts are final: no copy of the commit comes later") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -213,7 +205,7 @@ TEST_CASE("etcd conflicts are final: no copy of the commit comes later") {
 }
 
 TEST_CASE("etcd calls do not wait for a slow one") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -247,7 +239,7 @@ TEST_CASE("etcd calls do not wait for a slow one") {
 }
 
 TEST_CASE("etcd watches notice a connection that died silently") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -274,7 +266,7 @@ TEST_CASE("etcd watches notice a connection that died silently") {
 }
 
 TEST_CASE("etcd watches go on behind a compaction, erasures included") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -313,7 +305,7 @@ TEST_CASE("etcd watches go on behind a compaction, erasures included") {
 }
 
 TEST_CASE("etcd with TLS, client certificates, a user and a password") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_setup setup;
   setup.tls = true;

@@ -16,7 +16,7 @@ bool has(const std::string& text, const std::string& part) {
 } // namespace
 
 TEST_CASE("an MCP session goes on through another node's gateway") {
-  if (!hosts::can_run())
+  if (!etcd_cluster::can_run())
     return;
   hosts f{3};
   const auto id = f.make_on(2, 0, "web");
@@ -62,7 +62,7 @@ TEST_CASE("an MCP session goes on through another node's gateway") {
 
 TEST_CASE(
     "a session without a sandbox is placed like any, and lives anywhere") {
-  if (!hosts::can_run())
+  if (!etcd_cluster::can_run())
     return;
   hosts f{2};
   REQUIRE(f[0].caged({"node", "cordon", "n1"}).exit == 0);

@@ -60,7 +60,7 @@ std::map<std::string, std::string> ids_of(const test_node& through) {
 } // namespace
 
 TEST_CASE("150 sandboxes through three nodes by 30 clients at once") {
-  if (!hosts::can_run())
+  if (!etcd_cluster::can_run())
     return;
   constexpr std::size_t clients = 30, each_makes = 5,
                         all = clients * each_makes;
@@ -117,7 +117,7 @@ TEST_CASE("150 sandboxes through three nodes by 30 clients at once") {
 }
 
 TEST_CASE("ten clients race for the last place: one wins, nine are told") {
-  if (!hosts::can_run())
+  if (!etcd_cluster::can_run())
     return;
   hosts f{3, {"--cpus", "2", "--memory-mb", "10000", "--disk-gb", "100"}};
   for (int i = 0; i < 5; ++i)
@@ -142,7 +142,7 @@ TEST_CASE("ten clients race for the last place: one wins, nine are told") {
 }
 
 TEST_CASE("up takes the node that is named or labelled, whoever is asked") {
-  if (!hosts::can_run())
+  if (!etcd_cluster::can_run())
     return;
   hosts f{2};
   for (std::size_t through = 0; through < 2; ++through)

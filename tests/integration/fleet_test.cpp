@@ -41,7 +41,7 @@ std::string stable(const process_result& got) {
 
 TEST_CASE("every verb says the same through a node that does not have the "
           "sandbox") {
-  if (!hosts::can_run())
+  if (!etcd_cluster::can_run())
     return;
   hosts f{2};
   const auto id = f.make_on(1, 0, "web");
@@ -120,7 +120,7 @@ TEST_CASE("every verb says the same through a node that does not have the "
 }
 
 TEST_CASE("300 MB each way through a node in the middle, with flat memory") {
-  if (!hosts::can_run() || !memory_counts())
+  if (!etcd_cluster::can_run() || !memory_counts())
     return;
   hosts f{2};
   const auto id = f.make_on(1, 0);
@@ -156,7 +156,7 @@ TEST_CASE("300 MB each way through a node in the middle, with flat memory") {
 }
 
 TEST_CASE("a node that is silent is lost within 5 s, and comes back whole") {
-  if (!hosts::can_run())
+  if (!etcd_cluster::can_run())
     return;
   hosts f{2};
   const auto mine = f.make_on(0, 0, "mine");
@@ -210,7 +210,7 @@ TEST_CASE("a node that is silent is lost within 5 s, and comes back whole") {
 
 TEST_CASE("the node in the middle is killed, and its clients go on through "
           "another") {
-  if (!hosts::can_run())
+  if (!etcd_cluster::can_run())
     return;
   hosts f{3};
   const auto id = f.make_on(2, 0, "web");

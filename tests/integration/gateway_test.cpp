@@ -9,6 +9,7 @@
 
 #include "tests/support/fleet.hpp"
 #include "tests/support/gateway_client.hpp"
+#include "tests/support/self_signed.hpp"
 
 // The MCP gateway: tokens, HTTP and WebSocket into real sandboxes, over the
 // death of the daemon.
@@ -322,15 +323,9 @@ TEST_CASE("a session without a sandbox has one of its own while it lasts") {
 }
 
 TEST_CASE("beyond loopback the gateway wants TLS, and speaks it") {
-  temp_dir dir;
-  const auto cert = dir / "cert.pem", key = dir / "key.pem";
-  const auto made =
-      run({"openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days",
-           "1", "-subj", "/CN=localhost", "-addext",
-           "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert});
-  INFO(made.err);
-  REQUIRE(made.exit == 0);
-  ::chmod(key.c_str(), 0600);
+  const self_signed own;
+  const auto &cert = own.cert, &key = own.key;
+  const auto& dir = own.dir;
   test_node node{{"--gateway-address", "0.0.0.0:0", "--gateway-cert", cert,
                   "--gateway-key", key}};
   REQUIRE(node.start());

@@ -22,14 +22,6 @@ namespace {
 
 const std::string password = "s3cret pass";
 
-/// False: it has said why this cannot be run here.
-bool can_run() {
-  const auto why = etcd_cluster::missing();
-  if (!why.empty())
-    skip(why);
-  return why.empty();
-}
-
 bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
@@ -147,7 +139,7 @@ bool both_ready(const test_node& node) {
 
 TEST_CASE("a fleet is made by init and join, on an etcd with TLS and a "
           "password") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_setup how;
   how.tls = true;
@@ -251,7 +243,7 @@ TEST_CASE("a fleet is made by init and join, on an etcd with TLS and a "
 }
 
 TEST_CASE("a join that cannot be is refused, says why, and leaves the token") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -346,7 +338,7 @@ TEST_CASE("a join that cannot be is refused, says why, and leaves the token") {
 }
 
 TEST_CASE("of two hosts that use one join token at the same time one joins") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());

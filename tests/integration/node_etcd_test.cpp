@@ -17,14 +17,6 @@ using nlohmann::json;
 
 namespace {
 
-/// False: it has said why this cannot be run here.
-bool can_run() {
-  const auto why = etcd_cluster::missing();
-  if (!why.empty())
-    skip(why);
-  return why.empty();
-}
-
 std::string url(const etcd_cluster& etcd, unsigned members = 1) {
   std::string out = "etcd://";
   for (unsigned i = 0; i < members; ++i)
@@ -53,7 +45,7 @@ std::vector<std::string> keys(etcd_cluster& etcd, const std::string& prefix) {
 } // namespace
 
 TEST_CASE("a node on etcd keeps there what exists, and goes on without it") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -121,7 +113,7 @@ TEST_CASE("a node on etcd keeps there what exists, and goes on without it") {
 
 TEST_CASE("two nodes on one etcd have one set of names, and each its own "
           "sandboxes") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -158,7 +150,7 @@ TEST_CASE("two nodes on one etcd have one set of names, and each its own "
 }
 
 TEST_CASE("a token that one node revokes is no token on any other") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
@@ -182,7 +174,7 @@ TEST_CASE("a token that one node revokes is no token on any other") {
 }
 
 TEST_CASE("nodes on one etcd are listed, cordoned and removed through any") {
-  if (!can_run())
+  if (!etcd_cluster::can_run())
     return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());

@@ -6,6 +6,7 @@
 
 #include "tests/support/fleet.hpp"
 #include "tests/support/gateway_client.hpp"
+#include "tests/support/self_signed.hpp"
 
 // The verbs about nodes on one host, and where Prometheus finds it.
 using namespace caged::test;
@@ -143,15 +144,8 @@ TEST_CASE("the gateway tells Prometheus where the metrics are") {
 }
 
 TEST_CASE("beyond loopback the targets want a token that may read") {
-  temp_dir dir;
-  const auto cert = dir / "cert.pem", key = dir / "key.pem";
-  const auto made =
-      run({"openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days",
-           "1", "-subj", "/CN=localhost", "-addext",
-           "subjectAltName=DNS:localhost", "-keyout", key, "-out", cert});
-  INFO(made.err);
-  REQUIRE(made.exit == 0);
-  ::chmod(key.c_str(), 0600);
+  const self_signed own;
+  const auto &cert = own.cert, &key = own.key;
   test_node node{{"--gateway-address", "0.0.0.0:0", "--gateway-cert", cert,
                   "--gateway-key", key}};
   REQUIRE(node.start());

@@ -110,8 +110,8 @@ TEST_CASE("a real Prometheus follows 20 sandboxes for a minute") {
 TEST_CASE("a real Prometheus finds the nodes of a fleet through one of them") {
   if (run({"prometheus", "--version"}).exit != 0)
     return skip("prometheus is not installed");
-  if (const auto why = etcd_cluster::missing(); !why.empty())
-    return skip(why);
+  if (!etcd_cluster::can_run())
+    return;
   etcd_cluster etcd;
   REQUIRE(etcd.start());
   const auto store = "etcd://" + etcd.endpoint(0).text() + "/fleet";

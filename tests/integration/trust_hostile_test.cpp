@@ -2,11 +2,7 @@
 
 #include <vector>
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
+#include "tests/support/knock.hpp"
 #include "tests/support/person.hpp"
 
 // Whoever reaches the port and is no client: refused, counted, and nobody else
@@ -14,41 +10,6 @@
 using namespace caged::test;
 
 namespace {
-
-/// A socket that is connected to the node's port, and closed at the end.
-class knock {
-public:
-  explicit knock(const std::string& endpoint)
-      : fd_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)} {
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    to.sin_port = htons(static_cast<std::uint16_t>(
-        std::stoi(endpoint.substr(endpoint.rfind(':') + 1))));
-    good_ = ::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0;
-  }
-  ~knock() { ::close(fd_); }
-  knock(const knock&) = delete;
-  knock& operator=(const knock&) = delete;
-
-  bool good() const { return good_; }
-  void say(const std::string& bytes) const {
-    // The node may hang up in the middle.
-    (void)!::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-  }
-  /// Whether the node hung up within the time.
-  bool over() const {
-    return eventually(10s, [&] {
-      char byte[256];
-      const auto got = ::recv(fd_, byte, sizeof byte, MSG_DONTWAIT);
-      return got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR);
-    });
-  }
-
-private:
-  int fd_;
-  bool good_ = false;
-};
 
 double refused(const test_node& node) {
   return node.series("caged_node_clients_refused_total{reason=\"handshake\"")
@@ -69,29 +30,23 @@ TEST_CASE(
                          "0.1; done; exit 4"});
   REQUIRE(eventually(20s, [&] { return !open->out().empty(); }));
   const auto endpoint = tcp_endpoint(node);
+  const auto port = static_cast<std::uint16_t>(
+      std::stoi(endpoint.substr(endpoint.rfind(':') + 1)));
 
   SECTION("random bytes") {
     std::uint32_t state = 7;
     constexpr int rounds = 50;
     for (int i = 0; i < rounds; ++i) {
-      knock on{endpoint};
+      knock on{"127.0.0.1", port};
       REQUIRE(on.good());
-      std::string noise(static_cast<std::size_t>(1 + i * 97), '\0');
-      for (auto& each : noise) {
-        state = state * 1664525U + 1013904223U;
-        each = static_cast<char>(state >> 24U);
-      }
-      on.say(noise);
+      on.say(noise(state, static_cast<std::size_t>(1 + i * 97)));
     }
     CHECK(eventually(20s, [&] { return refused(node) >= rounds; }));
   }
   SECTION("a greeting of ours and then a frame without end") {
-    std::string greeting = {'\xff', 0, 0, 0, 0, 0, 0, 0, 0, '\x7f', 3, 1};
-    greeting += "CURVE";
-    greeting.resize(64, '\0');
-    knock on{endpoint};
+    knock on{"127.0.0.1", port};
     REQUIRE(on.good());
-    on.say(greeting);
+    on.say(greeting());
     on.say(std::string{6, 0, 0, 1, 0, 0, 0, 0, 0});
     CHECK(on.over());
     CHECK(eventually(10s, [&] { return refused(node) >= 1; }));
@@ -100,7 +55,7 @@ TEST_CASE(
     constexpr std::size_t many = 100;
     std::vector<std::unique_ptr<knock>> silent;
     while (silent.size() < many) {
-      silent.push_back(std::make_unique<knock>(endpoint));
+      silent.push_back(std::make_unique<knock>("127.0.0.1", port));
       REQUIRE(silent.back()->good());
     }
     // Others are served meanwhile.

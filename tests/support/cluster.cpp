@@ -84,6 +84,13 @@ test_cluster::~test_cluster() {
   }
 }
 
+bool test_cluster::can_run() {
+  const auto why = missing();
+  if (!why.empty())
+    skip(why);
+  return why.empty();
+}
+
 std::string test_cluster::missing() {
   if (::geteuid() != 0)
     return "network namespaces need root";

@@ -48,6 +48,8 @@ public:
 
   /// Empty: one can be made here; otherwise why not.
   static std::string missing();
+  /// False: it has said why the case cannot be run here.
+  static bool can_run();
   /// The source tree, where ops/ and README.md are.
   static std::string root();
 

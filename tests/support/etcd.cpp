@@ -1,4 +1,5 @@
 #include "tests/support/etcd.hpp"
+#include "tests/support/test_node.hpp"
 
 #include <csignal>
 #include <stdexcept>
@@ -44,6 +45,13 @@ bool knows(const std::string& flag) {
 }
 
 } // namespace
+
+bool etcd_cluster::can_run() {
+  const auto why = missing();
+  if (!why.empty())
+    skip(why);
+  return why.empty();
+}
 
 std::string etcd_cluster::missing() {
   const auto version = run({"etcd", "--version"});

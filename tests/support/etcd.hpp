@@ -27,6 +27,8 @@ public:
 
   /// Empty: etcd is there and can be started; otherwise why not.
   static std::string missing();
+  /// False: it has said why the case cannot be run here.
+  static bool can_run();
 
   /// All members; until all answer. False: they do not.
   bool start();

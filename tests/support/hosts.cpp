@@ -13,13 +13,6 @@ namespace caged::test {
 
 using nlohmann::json;
 
-bool hosts::can_run() {
-  const auto why = etcd_cluster::missing();
-  if (!why.empty())
-    skip(why);
-  return why.empty();
-}
-
 hosts::hosts(std::size_t count) : hosts{count, roomy()} {}
 
 hosts::hosts(std::size_t count, const std::vector<std::string>& flags) {

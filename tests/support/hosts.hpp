@@ -14,9 +14,6 @@ namespace caged::test {
 /// own networks.)
 class hosts {
 public:
-  /// False: it has said why this cannot be run here.
-  static bool can_run();
-
   /// Started, and until each knows of all. `flags` are of each node.
   explicit hosts(std::size_t count, const std::vector<std::string>& flags);
   explicit hosts(std::size_t count);

@@ -65,13 +65,17 @@ int main(int argc, char** argv) {
     const auto from = clock_type::now();
     failure why;
     bool good = false;
-    if (choice) {
-      auto best = order(view, wanted, what.sandbox, i);
-      good = best && !best->empty();
-      why = best ? failure{} : best.error();
-    } else {
-      auto placed = schedule(in, view, wanted, what, i);
-      good = placed.has_value();
+    // As an entrypoint chooses and the owner books.
+    auto best = order(view, wanted, what.sandbox, i);
+    good = best && !best->empty();
+    why = best ? failure{} : best.error();
+    if (good && !choice) {
+      auto& node = view[best->front()];
+      what.node = node.node.id;
+      what.takes = {wanted.spec.cpus, wanted.spec.memory_mb,
+                    wanted.spec.disk_gb};
+      auto placed = book_once(in, what, node.node.total, node.reserved);
+      good = placed && *placed;
       why = placed ? failure{} : placed.error();
     }
     const std::chrono::duration<double, std::micro> took =
