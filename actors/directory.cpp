@@ -106,6 +106,10 @@ void directory::apply_node(std::string_view rest, const record& what,
       mine.silent_since_ms = erased ? wall_clock_ms() : 0;
       if (erased)
         mine.heard_ms = mine.silent_since_ms;
+    } else if (part == "offers") {
+      auto read = decode_offers(what.value);
+      good = erased || read;
+      mine.offers = !erased && read ? std::move(*read) : offers_record{};
     } else if (part == "cordon" && what.revision >= mine.cordon_revision) {
       mine.cordoned = !erased;
       mine.cordoned_by = erased ? std::string{} : what.value;
@@ -132,6 +136,8 @@ node_view directory::view_of(const entry& from) {
   out.silent_since_ms = from.silent_since_ms;
   out.heard_ms = from.heard_ms;
   out.cordoned_by = from.cordoned_by;
+  out.templates = from.offers.templates;
+  out.ready = from.offers.ready;
   return out;
 }
 

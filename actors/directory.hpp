@@ -66,13 +66,14 @@ private:
     bool cordoned = false;
     std::int64_t silent_since_ms = 0, heard_ms = 0;
     std::string cordoned_by;
+    offers_record offers;
     /// Of that: what this node did itself, and told before the store did, is
     /// not undone by older news.
     std::int64_t cordon_revision = 0;
 
     bool empty() const {
       return !info && reserved.revision == 0 && !unreadable && !live
-             && !cordoned;
+             && !cordoned && offers == offers_record{};
     }
   };
   void forget(const std::string& sandbox);

@@ -86,8 +86,9 @@ void entrypoint_state::handle(const request_ptr& request) {
           [&](const api::up&) {
             if (has_peers() && request->hop == 0)
               return place(request);
-            self->send(node, atom::run::value, request);
+            up(request);
           },
+          [&](const api::template_read& what) { give_template(request, what); },
           [&](const api::list&) {
             if (has_peers() && request->hop == 0)
               return list_all(request);
@@ -408,6 +409,9 @@ entrypoint_actor::behavior_type entrypoint(entrypoint_state::pointer self,
       [self](const peer_lost& what) { self->state.link_lost(what); },
       [self](atom::ready, const std::string& id) {
         self->state.node_found(id);
+      },
+      [self](atom::recheck, const std::string& template_name) {
+        self->state.fetch_on(template_name);
       },
       [self](atom::expire, std::uint64_t hop) { self->state.call_due(hop); },
       [self](atom::start) { self->state.start(); },

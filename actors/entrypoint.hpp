@@ -54,6 +54,8 @@ using entrypoint_actor = caf::typed_actor<
     caf::reacts_to<peer_answer>, caf::reacts_to<peer_lost>,
     // A node that is there (again).
     caf::reacts_to<atom::ready, std::string>,
+    // Timer: a template is tried to be fetched again.
+    caf::reacts_to<atom::recheck, std::string>,
     // Timer: a call has had its time.
     caf::reacts_to<atom::expire, std::uint64_t>,
     // The supervisor has been told to start: what came before that has waited.
@@ -76,6 +78,7 @@ public:
   void link_lost(const peer_lost& what);
   void node_found(const std::string& which);
   void call_due(std::uint64_t hop);
+  void fetch_on(const std::string& template_name);
 
   pointer self;
   context_ptr context;
@@ -186,6 +189,43 @@ private:
                      api::error_reply error);
   std::vector<node_view> views() const;
 
+  // entrypoint_templates.cpp: an `up` whose template is on another node.
+  struct template_fetch {
+    struct waiter {
+      request_ptr up;
+      std::int64_t until_ms = 0; ///< wall clock; 0: it has no deadline
+    };
+    std::string name;
+    std::vector<waiter> waiting;
+    std::string from;            ///< node that is asked
+    std::set<std::string> tried; ///< since the last piece came
+    unsigned rounds = 0;         ///< in vain, since then
+    unsigned damaged = 0;        ///< how often the whole was not right
+    failure last;
+    template_archive what;                          ///< as `from` says
+    std::uint64_t asked = 0, came = 0, written = 0; ///< bytes
+    /// Counts the sources: an answer that is older is to nobody.
+    std::uint64_t turn = 0;
+    std::int64_t told_ms = 0;
+  };
+  using fetch_ptr = std::shared_ptr<template_fetch>;
+  void up(const request_ptr& request);
+  void wait_for_template(const request_ptr& request);
+  void fetch_from_next(const fetch_ptr& what);
+  void fetch_begin(const fetch_ptr& what, const api::template_chunk& first);
+  void fetch_more(const fetch_ptr& what);
+  void fetch_piece(const fetch_ptr& what, api::template_chunk& piece);
+  void fetch_install(const fetch_ptr& what);
+  failure source_failure(const template_fetch& what, const failure& why) const;
+  void fetch_failed(const fetch_ptr& what, const failure& why);
+  void fetch_over(const fetch_ptr& what, const std::optional<failure>& why);
+  void fetch_told(const fetch_ptr& what);
+  using on_chunk = std::function<void(api::template_chunk&)>;
+  void ask_for_piece(const fetch_ptr& what, std::uint64_t offset,
+                     std::chrono::milliseconds patience, const on_chunk& next);
+  void give_template(const request_ptr& request,
+                     const api::template_read& what);
+
   // entrypoint_fleet.cpp: what all nodes have to answer.
   void list_all(const request_ptr& request);
   void events_of_all(const request_ptr& request);
@@ -198,7 +238,8 @@ private:
   /// Those of clients: (route, request id) -> hop.
   std::map<std::pair<std::string, std::string>, std::uint64_t> hops_;
   std::uint64_t last_hop_ = 0;
-  std::vector<request_ptr> followers_; ///< of the events of all nodes
+  std::vector<request_ptr> followers_;       ///< of the events of all nodes
+  std::map<std::string, fetch_ptr> fetches_; ///< by template
   bool started_ = false;
   std::vector<request_ptr> early_; ///< came before start
 };

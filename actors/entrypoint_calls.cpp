@@ -66,7 +66,7 @@ std::uint64_t entrypoint_state::start_call(node_call what,
     if (std::holds_alternative<api::events>(mine->body))
       self->send(node, atom::changed::value, request_ptr{mine});
     else
-      self->send(node, atom::run::value, request_ptr{mine});
+      up(mine);
     return hop;
   }
   const auto view = context->fleet->node(target);
@@ -183,6 +183,11 @@ void entrypoint_state::fail_call(std::uint64_t hop, failure why) {
     ended.take(body);
     return;
   }
+  // The link ended with the lease: as if the node had been known to be silent.
+  if (const auto placed = context->fleet->placement(ended.sandbox))
+    if (const auto of = context->fleet->node(placed->node);
+        of && !of->live && answer_lost(ended.request, *placed, *of))
+      return;
   context->metrics->error(std::get<api::error_reply>(body).why.code);
   answer(*ended.request, std::move(body));
 }

@@ -32,6 +32,7 @@ api::node_info info_of(const node_view& from, std::uint32_t sandboxes,
   out.disk_gb_total = node.total.disk_gb;
   out.disk_gb_reserved = used.disk_gb;
   out.sandboxes = sandboxes;
+  out.templates.assign(from.templates.begin(), from.templates.end());
   return out;
 }
 

@@ -57,6 +57,11 @@ void entrypoint_state::place(const request_ptr& request) {
   }
   if (auto valid = validate(std::get<api::up>(request->body).spec); !valid)
     return refuse(*request, valid.error());
+  if (auto there =
+          obtainable(context->fleet->nodes(),
+                     std::get<api::up>(request->body).spec.template_name);
+      !there)
+    return refuse(*request, there.error());
   // No node can book while the store is away: each would find that out anew.
   if (auto why = no_booking(*context))
     return refuse(*request, std::move(*why));

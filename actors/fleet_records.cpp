@@ -175,6 +175,34 @@ result<reserved_record> decode_reserved(std::string_view value) {
   });
 }
 
+std::string encode(const offers_record& what) {
+  return dump({{"templates", what.templates}, {"ready", what.ready}});
+}
+
+result<offers_record> decode_offers(std::string_view value) {
+  return reading("list of offers", value, [](const json& from) {
+    offers_record out;
+    const auto templates = from.find("templates");
+    if (templates == from.end() || !templates->is_array())
+      throw unreadable{"templates"};
+    for (const auto& each : *templates) {
+      if (!each.is_string() || !is_valid_name(each.get<std::string>()))
+        throw unreadable{"templates"};
+      out.templates.insert(each.get<std::string>());
+    }
+    const auto ready = from.find("ready");
+    if (ready == from.end() || !ready->is_object())
+      throw unreadable{"ready"};
+    for (const auto& [name, each] : ready->items()) {
+      if (!each.is_number_unsigned()
+          || each.get<std::uint64_t>() > std::numeric_limits<unsigned>::max())
+        throw unreadable{"ready"};
+      out.ready[name] = each.get<unsigned>();
+    }
+    return out;
+  });
+}
+
 std::string encode(const placement_record& what) {
   return dump({{"node", what.node},
                {"owner", what.owner},

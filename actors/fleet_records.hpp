@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,15 @@ struct reserved_record {
                          const reserved_record&) = default;
 };
 
+/// "nodes/ID/offers": what a node has ready, as it changes. Hints: a node that
+/// says nothing is not refused.
+struct offers_record {
+  std::set<std::string> templates;
+  std::map<std::string, unsigned> ready; ///< members of its pool, by template
+
+  friend bool operator==(const offers_record&, const offers_record&) = default;
+};
+
 /// "placements/ID": this sandbox exists, and where.
 struct placement_record {
   std::string sandbox; ///< id; part of the key
@@ -69,9 +79,11 @@ std::string_view node_of_key(std::string_view key, std::string_view what);
 
 std::string encode(const node_record& what);
 std::string encode(const reserved_record& what);
+std::string encode(const offers_record& what);
 std::string encode(const placement_record& what);
 result<node_record> decode_node(std::string_view id, std::string_view value);
 result<reserved_record> decode_reserved(std::string_view value);
+result<offers_record> decode_offers(std::string_view value);
 result<placement_record> decode_placement(std::string_view sandbox,
                                           std::string_view value);
 

@@ -21,6 +21,7 @@
 #include "actors/peer_links.hpp"
 #include "actors/runtime.hpp"
 #include "actors/store.hpp"
+#include "actors/template_store.hpp"
 #include "actors/token_table.hpp"
 #include "actors/worker.hpp"
 
@@ -64,6 +65,9 @@ struct node_context {
   /// The fleet as this node last saw it, itself in it from the start; where the
   /// store is its own it is the only one.
   std::shared_ptr<directory> fleet;
+  /// Empty: those of other nodes are not fetched.
+  std::shared_ptr<template_store> templates;
+  std::shared_ptr<pool_counts> pool_ready; ///< may be empty
   std::shared_ptr<caged::journal> journal;
   std::shared_ptr<agent_port> agents;
   std::shared_ptr<client_sink> clients;
@@ -86,6 +90,9 @@ struct node_context {
   /// Blocking store calls: those of SQLite are `records`; etcd may be away for
   /// seconds, and then no journal may stand behind it.
   worker_actor store_calls;
+  /// Templates on their way to other nodes, and from them: what is packed for
+  /// one must not hold up what comes from another.
+  worker_actor templates_out, templates_in;
 
   /// The machine's boot clock: which boot, and milliseconds of CLOCK_BOOTTIME.
   /// Thread-safe.

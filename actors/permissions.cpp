@@ -48,6 +48,7 @@ const std::array<permission, std::variant_size_v<api::request_body>>
         {"node_remove", no, no},
         {"node_token_create", no, no}, // who has one gets the store's secrets
         {"join", no, no, yes},
+        {"template_read", no, no}, // nodes give them to each other
     }};
 
 std::optional<failure> refusal_of(const api::request& request) {

@@ -16,8 +16,7 @@ constexpr std::uint64_t load_steps = 64;
 /// Of the same unit. Thawing takes 1 ms, booting 40 ms (DESIGN.md, section 10):
 /// worth a little unevenness, and not more.
 constexpr std::uint64_t without_member = 4;
-/// A node without the template cannot start the sandbox, unless somebody gives
-/// it one meanwhile.
+/// A node without the template has to fetch it from another first.
 constexpr std::uint64_t without_template = 1024;
 
 /// Each lost place was taken by another booking: more in a row than there are
@@ -306,6 +305,35 @@ result<void> placeable(const node_view& here, const wish& wanted) {
               "choose another node, or have an admin end that: caged node "
               "uncordon "
                   + escape_text(here.node.name, 64));
+}
+
+result<void> obtainable(const std::vector<node_view>& nodes,
+                        const std::string& template_name) {
+  std::set<std::string> there;
+  std::string silent;
+  for (const auto& each : nodes) {
+    if (each.live)
+      there.insert(each.templates.begin(), each.templates.end());
+    else if (each.templates.contains(template_name))
+      silent += (silent.empty() ? "" : ", ") + quoted(each.node.name);
+  }
+  if (there.empty() || there.contains(template_name))
+    return {};
+  if (!silent.empty())
+    return fail(ec::lost,
+                "template " + quoted(template_name) + " is on no node but on "
+                    + silent
+                    + (silent.find(", ") == silent.npos ? ", which is silent"
+                                                        : ", which are silent"),
+                "try again when it is back; caged node list shows the nodes");
+  std::string known;
+  for (const auto& each : there)
+    known += (known.empty() ? "" : ", ") + each;
+  constexpr std::size_t hint_max = 512;
+  return fail(ec::not_found,
+              "there is no template " + quoted(template_name)
+                  + " on any node of the fleet",
+              "there are: " + escape_text(known, hint_max));
 }
 
 result<placement_record> schedule(store& in, std::vector<node_view>& nodes,

@@ -59,6 +59,12 @@ result<std::vector<std::size_t>> order(const std::vector<node_view>& nodes,
 /// Any thread. Errors: not_found, no_capacity.
 result<void> placeable(const node_view& here, const wish& wanted);
 
+/// Whether some node that is live has the template, or nobody has said what it
+/// has. Any thread. Errors: not_found (the hint names what there is), lost (the
+/// nodes that have it are silent).
+result<void> obtainable(const std::vector<node_view>& nodes,
+                        const std::string& template_name);
+
 /// Books the best node: of those in `nodes` that were out of date the
 /// reservation is read again, and the order made anew. Gives `placement` with
 /// its node, and its name and what it takes from wanted.spec; one that is there

@@ -61,8 +61,11 @@ std::vector<api::pool_status> supervisor_state::pool_status() const {
 }
 
 void supervisor_state::publish_pool() const {
-  for (const auto& row : pool_status())
+  for (const auto& row : pool_status()) {
     context->metrics->pool(row.template_name, row.size, row.ready);
+    if (context->pool_ready)
+      context->pool_ready->set(row.template_name, row.ready);
+  }
 }
 
 /// Makes the next member when one is missing: one at a time, behind every start

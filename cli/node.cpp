@@ -37,7 +37,8 @@ json to_json(const api::node_info& from) {
           {"memory_mb_reserved", from.memory_mb_reserved},
           {"disk_gb_total", from.disk_gb_total},
           {"disk_gb_reserved", from.disk_gb_reserved},
-          {"sandboxes", from.sandboxes}};
+          {"sandboxes", from.sandboxes},
+          {"templates", from.templates}};
 }
 
 std::string share(std::uint64_t used, std::uint64_t total, const char* unit) {
@@ -104,7 +105,9 @@ std::string show(const api::node_info& node, format as) {
        share(node.memory_mb_reserved, node.memory_mb_total, " MB reserved")},
       {"disk",
        share(node.disk_gb_reserved, node.disk_gb_total, " GB reserved")},
-      {"sandboxes", std::to_string(node.sandboxes)}};
+      {"sandboxes", std::to_string(node.sandboxes)},
+      {"templates",
+       joined(node.templates, [](const auto& each) { return each; })}};
   std::string out;
   constexpr std::size_t column = 12;
   for (const auto& [key, value] : rows) {

@@ -46,7 +46,8 @@ constexpr std::array<std::string_view, std::variant_size_v<request_body>>
              "node_cordon",
              "node_remove",
              "node_token_create",
-             "join"};
+             "join",
+             "template_read"};
 
 } // namespace
 

@@ -235,6 +235,16 @@ struct join {
   std::string cluster; ///< the one that the token is of, a UUID
 };
 
+/// A piece of a template, which goes to a node that lacks it as one archive.
+/// Nodes and admins only. Answered by template_chunk. Errors: not_found,
+/// conflict (the archive is another than that of this digest by now), io.
+struct template_read {
+  std::string template_name;
+  /// SHA-256 of the archive, hexadecimal; empty: asks which it is.
+  std::string digest;
+  std::uint64_t offset = 0;
+};
+
 // -- streams, both directions; they carry the request id of their exec ------
 
 enum class channel : std::uint8_t { in = 0, out = 1, err = 2, exit = 3 };
@@ -369,8 +379,9 @@ struct node_info {
   unsigned cpus_total = 0, cpus_reserved = 0;
   std::uint64_t memory_mb_total = 0, memory_mb_reserved = 0;
   std::uint64_t disk_gb_total = 0, disk_gb_reserved = 0;
-  std::uint32_t sandboxes = 0; ///< placed there
-  bool self = false;           ///< it is the one that answers
+  std::uint32_t sandboxes = 0;        ///< placed there
+  bool self = false;                  ///< it is the one that answers
+  std::vector<std::string> templates; ///< that it has
 };
 
 struct audit_row {
@@ -511,6 +522,15 @@ struct join_reply {
   store_access store;
 };
 
+struct template_chunk {
+  std::string digest;     ///< SHA-256 of the whole archive, hexadecimal
+  std::uint64_t size = 0; ///< of it
+  std::uint64_t offset = 0;
+  std::string bytes; ///< limits::frame_max of them, but for the end; none when
+                     ///< no digest was given
+  std::string bytes_digest; ///< SHA-256 of them
+};
+
 /// Ends a request. Error codes as messages/error.hpp.
 struct error_reply {
   failure why;
@@ -525,17 +545,16 @@ using request_body =
                  resume, ps, kill, events, dial, token_create, token_list,
                  token_revoke, key_authorize, key_revoke, key_list, client_gone,
                  node_list, node_get, node_cordon, node_remove,
-                 node_token_create, join>;
+                 node_token_create, join, template_read>;
 
-using reply_body =
-    std::variant<hello_reply, up_progress, up_reply, list_reply, get_reply,
-                 exec_started, destroy_reply, log_chunk, why_reply,
-                 node_status_reply, audit_reply, shutdown_reply, error_reply,
-                 exec_exit, stream_data, stream_ack, stream_credit, stream_eof,
-                 state_reply, ps_reply, kill_reply, events_reply, token_reply,
-                 token_list_reply, token_revoke_reply, key_reply,
-                 key_list_reply, key_revoke_reply, node_list_reply, node_reply,
-                 node_remove_reply, probe, node_token_reply, join_reply>;
+using reply_body = std::variant<
+    hello_reply, up_progress, up_reply, list_reply, get_reply, exec_started,
+    destroy_reply, log_chunk, why_reply, node_status_reply, audit_reply,
+    shutdown_reply, error_reply, exec_exit, stream_data, stream_ack,
+    stream_credit, stream_eof, state_reply, ps_reply, kill_reply, events_reply,
+    token_reply, token_list_reply, token_revoke_reply, key_reply,
+    key_list_reply, key_revoke_reply, node_list_reply, node_reply,
+    node_remove_reply, probe, node_token_reply, join_reply, template_chunk>;
 
 /// One message from a client, decoded and authenticated.
 struct request {

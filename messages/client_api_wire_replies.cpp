@@ -104,6 +104,8 @@ void fill(v1::NodeInfo* to, const node_info& from) {
   to->set_disk_gb_reserved(from.disk_gb_reserved);
   to->set_sandboxes(from.sandboxes);
   to->set_self(from.self);
+  for (const auto& each : from.templates)
+    to->add_templates(each);
 }
 
 node_info read_node(const v1::NodeInfo& from) {
@@ -128,6 +130,7 @@ node_info read_node(const v1::NodeInfo& from) {
   out.disk_gb_reserved = from.disk_gb_reserved();
   out.sandboxes = from.sandboxes();
   out.self = from.self();
+  out.templates.assign(from.templates().begin(), from.templates().end());
   return out;
 }
 
@@ -362,6 +365,14 @@ void fill_reply(v1::Envelope& to, const reply_body& body) {
                    out->set_expires_ms(b.expires_ms);
                    out->set_address(b.address);
                  },
+                 [&](const template_chunk& b) {
+                   auto* out = to.mutable_template_chunk();
+                   out->set_digest(b.digest);
+                   out->set_size(b.size);
+                   out->set_offset(b.offset);
+                   out->set_bytes(b.bytes);
+                   out->set_bytes_digest(b.bytes_digest);
+                 },
                  [&](const join_reply& b) {
                    auto* out = to.mutable_join_reply();
                    out->set_cluster(b.cluster);
@@ -502,6 +513,12 @@ result<reply_body> read_reply_body(v1::Envelope& from) {
   case v1::Envelope::kNodeTokenReply: {
     const auto& t = from.node_token_reply();
     return reply_body{node_token_reply{t.token(), t.expires_ms(), t.address()}};
+  }
+  case v1::Envelope::kTemplateChunk: {
+    auto* t = from.mutable_template_chunk();
+    return reply_body{template_chunk{t->digest(), t->size(), t->offset(),
+                                     std::move(*t->mutable_bytes()),
+                                     t->bytes_digest()}};
   }
   case v1::Envelope::kJoinReply: {
     const auto& j = from.join_reply();

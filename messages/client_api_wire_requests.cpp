@@ -107,6 +107,22 @@ result<request_body> read_node_token(const v1::NodeTokenCreate& from) {
   return request_body{node_token_create{ttl}};
 }
 
+result<request_body> read_template_read(const v1::TemplateRead& from) {
+  if (!is_valid_name(from.template_()))
+    return fail(ec::bad_request,
+                caged::quoted(from.template_()) + " is no name of a template");
+  constexpr std::size_t sha256_digits = 64;
+  if (!from.digest().empty()
+      && (from.digest().size() != sha256_digits
+          || from.digest().find_first_not_of("0123456789abcdef")
+                 != std::string::npos))
+    return fail(ec::bad_request, caged::quoted(from.digest())
+                                     + " is no SHA-256 in lower case "
+                                       "hexadecimal");
+  return request_body{
+      template_read{from.template_(), from.digest(), from.offset()}};
+}
+
 bool has_nul(const std::string& text) {
   return text.find('\0') != std::string::npos;
 }
@@ -276,6 +292,12 @@ void fill_request(v1::Envelope& to, const request_body& body) {
             out->set_public_key(b.public_key);
             out->set_version(b.version);
             out->set_cluster(b.cluster);
+          },
+          [&](const template_read& b) {
+            auto* out = to.mutable_template_read();
+            out->set_template_(b.template_name);
+            out->set_digest(b.digest);
+            out->set_offset(b.offset);
           },
           [&](const node_shutdown& b) {
             to.mutable_node_shutdown()->set_destroy_all(b.destroy_all);
@@ -451,6 +473,8 @@ result<request_body> read_request_body(v1::Envelope& from) {
     return read_node_token(from.node_token_create());
   case v1::Envelope::kJoin:
     return read_join(from.join());
+  case v1::Envelope::kTemplateRead:
+    return read_template_read(from.template_read());
   case v1::Envelope::kNodeShutdown:
     return request_body{node_shutdown{from.node_shutdown().destroy_all()}};
   case v1::Envelope::kSignal:

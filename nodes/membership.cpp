@@ -47,7 +47,9 @@ void membership::run() {
 result<void> membership::beat() {
   if (lease_ != 0) {
     auto alive = in_->keep_alive(lease_);
-    if (alive || alive.error().code != ec::not_found)
+    if (alive)
+      return offer();
+    if (alive.error().code != ec::not_found)
       return alive;
     lease_ = 0; // we were silent for too long: others call us lost
   }
@@ -60,13 +62,31 @@ result<void> membership::join() {
     return tl::unexpected<failure>(lease.error());
   operation alive{operation::kind::put, node_key(self_.id, "live"),
                   self_.version, lease->id};
+  std::vector<operation> all = {
+      {operation::kind::put, node_key(self_.id, "info"), encode(self_)},
+      std::move(alive)};
+  // Who is seen to be there is seen with what it has.
+  auto offers = how_.offers ? how_.offers() : std::string{};
+  if (!offers.empty())
+    all.push_back({operation::kind::put, node_key(self_.id, "offers"), offers});
   // Twice is as good as once: unavailable means that it is tried again.
-  auto done = in_->commit(
-      {}, {{operation::kind::put, node_key(self_.id, "info"), encode(self_)},
-           std::move(alive)});
+  auto done = in_->commit({}, all);
   if (!done)
     return tl::unexpected<failure>(done.error());
   lease_ = lease->id;
+  offered_ = std::move(offers);
+  return {};
+}
+
+result<void> membership::offer() {
+  auto offers = how_.offers ? how_.offers() : std::string{};
+  if (offers.empty() || offers == offered_)
+    return {};
+  auto done = in_->commit(
+      {}, {{operation::kind::put, node_key(self_.id, "offers"), offers}});
+  if (!done)
+    return tl::unexpected<failure>(done.error());
+  offered_ = std::move(offers);
   return {};
 }
 

@@ -27,6 +27,9 @@ public:
     /// rounded up). A silent node is lost within five.
     std::chrono::seconds ttl{3};
     std::chrono::milliseconds beat{1000};
+    /// What it offers ("nodes/ID/offers"): asked for at each beat, on the
+    /// thread of this class, written when it has changed. May be empty.
+    std::function<std::string()> offers = {};
   };
 
   /// Returns at once. `changed` is called on the thread of this class when the
@@ -46,6 +49,7 @@ private:
   void run();
   result<void> beat();
   result<void> join();
+  result<void> offer();
 
   const std::shared_ptr<store> in_;
   const node_record self_;
@@ -54,6 +58,7 @@ private:
 
   // The thread's alone.
   std::int64_t lease_ = 0;
+  std::string offered_; ///< as last written
 
   mutable std::mutex mutex_;
   std::condition_variable stop_;

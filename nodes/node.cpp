@@ -25,6 +25,7 @@
 #include "nodes/cgroup/cgroup.hpp"
 #include "nodes/client_port.hpp"
 #include "nodes/data_directory.hpp"
+#include "nodes/disk_templates.hpp"
 #include "nodes/fake/fake_driver.hpp"
 #include "nodes/file_exec_logs.hpp"
 #include "nodes/gateway/gateway.hpp"
@@ -198,6 +199,7 @@ private:
   std::unique_ptr<tcp_port> tcp_;
   key_pair own_key_;
   std::shared_ptr<zmq_peer_links> peers_;
+  std::shared_ptr<disk_templates> templates_;
   std::unique_ptr<store_follower> keys_, joins_;
   std::unique_ptr<gateway> gateway_;
   std::unique_ptr<membership> member_;
@@ -389,9 +391,15 @@ result<void> running_node::begin(const node_config& config,
   context->store_calls = context->store->kind() == "sqlite"
                              ? context->records
                              : system_->spawn<caf::detached>(worker);
-  if (context->store_away) // others share it
+  if (context->store_away) { // others share it
     if (auto done = open_links(*context); !done)
       return done;
+    templates_ = disk_templates::open(config.data_dir);
+    context->templates = templates_;
+    context->pool_ready = std::make_shared<pool_counts>();
+    context->templates_in = system_->spawn<caf::detached>(worker);
+    context->templates_out = system_->spawn<caf::detached>(worker);
+  }
   context_ = context;
   // Known to itself before the store tells anything, and before anybody asks.
   context_->fleet->apply(
@@ -556,8 +564,17 @@ void running_node::join_fleet(const node_config& config) {
       caf::anon_send(to, atom::ready::value, id);
   });
   follow_fleet();
+  membership::options how;
+  how.offers = [templates = templates_, ready = context_->pool_ready] {
+    templates->close_idle();
+    offers_record now;
+    for (auto& each : templates->list())
+      now.templates.insert(std::move(each));
+    now.ready = ready->all();
+    return encode(now);
+  };
   member_ = std::make_unique<membership>(
-      context_->store, own_record(config), membership::options{},
+      context_->store, own_record(config), std::move(how),
       [exposer = exposer_](const std::optional<failure>& away) {
         exposer->store_up(!away);
         if (away)
@@ -589,6 +606,10 @@ void running_node::stop() {
       caf::anon_send(context_->driver_workers, atom::stop::value);
       caf::anon_send(context_->records, atom::stop::value);
       caf::anon_send(context_->store_calls, atom::stop::value);
+      if (templates_) {
+        caf::anon_send(context_->templates_in, atom::stop::value);
+        caf::anon_send(context_->templates_out, atom::stop::value);
+      }
     }
     if (driver_) {
       driver_->on_exit(nullptr);

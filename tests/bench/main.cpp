@@ -159,6 +159,8 @@ result<void> lost(const options& what) {
       gone = std::get<api::get_reply>(got).sandbox.state == phase::lost;
     });
     auto asked = on->wait();
+    if (!asked && asked.error().code == ec::lost)
+      break; // the link ended in the same moment as the lease
     // While the link is gone and the lease is not.
     if (!asked && asked.error().code != ec::unavailable)
       return asked;

@@ -46,6 +46,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data,
   constexpr std::string_view id = "cage-00000000";
   check<placement_record>(decode_placement(id, what.value), decode_placement,
                           id);
+  if (const auto read = decode_offers(what.value)) {
+    const auto second = decode_offers(encode(*read));
+    if (!second || *second != *read)
+      std::abort();
+  }
   if (const auto read = decode_reserved(what.value)) {
     const auto second = decode_reserved(encode(*read));
     if (!second || !(*second == *read))

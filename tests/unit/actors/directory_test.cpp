@@ -33,6 +33,32 @@ std::string placed(const std::string& node, const std::string& owner,
 
 } // namespace
 
+TEST_CASE("a directory knows what each node offers") {
+  directory fleet;
+  put(fleet, "nodes/a1/info", info("one"));
+  CHECK(fleet.node("a1")->templates.empty());
+  put(fleet, "nodes/a1/offers",
+      encode(offers_record{{"minimal", "web"}, {{"web", 3}}}));
+  CHECK(fleet.node("a1")->templates == std::set<std::string>{"minimal", "web"});
+  CHECK(fleet.node("a1")->ready == std::map<std::string, unsigned>{{"web", 3}});
+  for (const auto* bad :
+       {"", "[]", R"({"templates": [], "ready": []})",
+        R"({"templates": ["../x"], "ready": {}})",
+        R"({"templates": [1], "ready": {}})",
+        R"({"templates": [], "ready": {"web": -1}})",
+        R"({"templates": [], "ready": {"web": 4294967296}})"}) {
+    put(fleet, "nodes/a1/offers", bad);
+    CHECK(fleet.unreadable() == 1);
+    CHECK(fleet.node("a1")->templates.empty());
+  }
+  put(fleet, "nodes/a1/offers", encode(offers_record{{"web"}, {}}));
+  CHECK(fleet.unreadable() == 0);
+  erase(fleet, "nodes/a1/offers");
+  CHECK(fleet.node("a1")->templates.empty());
+  erase(fleet, "nodes/a1/info");
+  CHECK(fleet.nodes().empty());
+}
+
 TEST_CASE("a directory knows nodes by what the store tells, in any order") {
   directory fleet;
   put(fleet, "nodes/b2/live", "1.0");

@@ -580,6 +580,8 @@ public:
     fresh->driver_workers = system->spawn(worker);
     fresh->records = system->spawn(worker);
     fresh->store_calls = system->spawn(worker);
+    fresh->templates_in = system->spawn(worker);
+    fresh->templates_out = system->spawn(worker);
     context = fresh;
     node_memory memory;
     memory.sandboxes = journal->sandboxes().value();
@@ -605,12 +607,16 @@ public:
     caf::anon_send(context->driver_workers, atom::stop::value);
     caf::anon_send(context->records, atom::stop::value);
     caf::anon_send(context->store_calls, atom::stop::value);
+    caf::anon_send(context->templates_in, atom::stop::value);
+    caf::anon_send(context->templates_out, atom::stop::value);
     run();
     supervisor_handle = supervisor_actor{};
     entry = entrypoint_actor{};
     context->driver_workers = worker_actor{};
     context->records = worker_actor{};
     context->store_calls = worker_actor{};
+    context->templates_in = worker_actor{};
+    context->templates_out = worker_actor{};
   }
   void run() { scheduler->run(); }
   template <class Duration>

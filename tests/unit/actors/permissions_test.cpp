@@ -26,7 +26,7 @@ const std::set<std::string_view> viewers = {
 const std::set<std::string_view> admins_alone = {
     "node_audit", "node_shutdown", "key_authorize", "key_revoke",
     "key_list",   "node_cordon",   "node_remove",   "node_token_create",
-    "join",       "client_gone"};
+    "join",       "client_gone",   "template_read"};
 
 template <std::size_t... I>
 std::vector<api::request_body> every_body(std::index_sequence<I...>) {

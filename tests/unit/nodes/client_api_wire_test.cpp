@@ -166,6 +166,18 @@ TEST_CASE("a node that is not named, and what no node can have, is refused") {
         == std::chrono::minutes(5));
   CHECK(refusal(encoded(api::node_token_create{std::chrono::hours(1000)}))
         == ec::bad_request);
+  const auto piece = std::get<api::template_read>(
+      round_trip(api::template_read{"web", std::string(64, 'a'), 1ULL << 40U})
+          .body);
+  CHECK(piece.template_name == "web");
+  CHECK(piece.digest == std::string(64, 'a'));
+  CHECK(piece.offset == 1ULL << 40U);
+  for (const auto& bad :
+       std::vector<api::template_read>{{"", "", 0},
+                                       {"../web", "", 0},
+                                       {"web", "abc", 0},
+                                       {"web", std::string(64, 'G'), 0}})
+    CHECK(refusal(encoded(bad)) == ec::bad_request);
   CHECK(refusal(encoded(api::node_cordon{})) == ec::bad_request);
   CHECK(refusal(encoded(api::node_remove{})) == ec::bad_request);
   CHECK(refusal(encoded(api::node_get{long_name})) == ec::too_large);
@@ -268,12 +280,15 @@ TEST_CASE("every reply survives its way over the wire") {
   node.cpus_total = 8;
   node.disk_gb_reserved = 5;
   node.sandboxes = 3;
+  node.templates = {"minimal", "web"};
   round_trip_reply(api::node_list_reply{{node, api::node_info{}}});
   round_trip_reply(api::node_reply{node, true});
   round_trip_reply(api::node_remove_reply{"n1", "one", 2});
   round_trip_reply(api::node_token_reply{"caged-join-1.x", 7, "tcp://a:1"});
   round_trip_reply(api::join_reply{
       "cluster", "one", {"etcds://a:2379/x", "ca", "cert", "key", "u", "p"}});
+  round_trip_reply(api::template_chunk{std::string(64, 'a'), 7, 3, "abcd",
+                                       std::string(64, 'b')});
   round_trip_reply(api::error_reply{{ec::not_found, "no", "look"}, "s", "n"});
   round_trip_reply(api::stream_data{api::channel::out, 3, "abc"});
   round_trip_reply(api::stream_eof{api::channel::err, 3});

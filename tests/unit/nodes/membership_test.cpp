@@ -56,6 +56,36 @@ TEST_CASE("a member says what it is, and lives as long as it is heard of") {
   CHECK(is_there(*in, "info"));
 }
 
+TEST_CASE("what a member offers is there with it, and written as it changes") {
+  auto in = std::make_shared<faulty_store>();
+  std::atomic<int> count{0};
+  auto how = quick;
+  how.offers = [&] { return "offers " + std::to_string(count.load()); };
+  auto said = [&] {
+    const auto got = in->get(node_key("node-1", "offers"));
+    return got && *got ? (*got)->value : std::string{};
+  };
+  {
+    membership one{in, self(), how};
+    REQUIRE(eventually(patient(10s), [&] { return is_there(*in, "live"); }));
+    CHECK(said() == "offers 0");
+    const auto revision = (*in->get(node_key("node-1", "offers")))->revision;
+    count = 1;
+    CHECK(eventually(patient(10s), [&] { return said() == "offers 1"; }));
+    // Not at every beat.
+    const auto second = (*in->get(node_key("node-1", "offers")))->revision;
+    CHECK(second > revision);
+    CHECK_FALSE(eventually(300ms, [&] {
+      return (*in->get(node_key("node-1", "offers")))->revision != second;
+    }));
+    in->away(true);
+    count = 2;
+    REQUIRE(eventually(patient(10s), [&] { return one.away().has_value(); }));
+    in->away(false);
+    CHECK(eventually(patient(10s), [&] { return said() == "offers 2"; }));
+  }
+}
+
 TEST_CASE("a member whose lease has ended joins again") {
   auto in = std::make_shared<faulty_store>();
   std::atomic<int> gone{0}, back{0};
