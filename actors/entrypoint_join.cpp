@@ -108,6 +108,11 @@ void entrypoint_state::join(const request_ptr& request, const api::join& what) {
                       "make another on this node: caged node token");
         if (auto done = take_join(*with->store, token, use); !done)
           return tl::unexpected<failure>(done.error());
+        // It may have been a node before.
+        if (auto done = with->store->commit(
+                {}, {{operation::kind::erase, removed_key(use.node), {}}});
+            !done)
+          return tl::unexpected<failure>(done.error());
         return api::join_reply{cluster->id, with->node, std::move(*access)};
       },
       [this, request, use](result<api::join_reply> done) {

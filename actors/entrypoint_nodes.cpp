@@ -101,14 +101,17 @@ void entrypoint_state::remove_node(const request_ptr& request,
   if (!found)
     return refuse(*request, found.error());
   const auto& which = found->node;
-  // A node alone has no lease that would say so.
+  // It could not say that it is done.
   if (which.id == context->node_id)
-    return refuse(*request, still_alive(which.name));
+    return refuse(*request, {ec::wrong_state,
+                             "node " + caged::quoted(which.name)
+                                 + " is alive: it is the one that you ask",
+                             "ask another node, or stop this one first"});
   offload(
       self, context->store_calls,
       [store = context->store, id = which.id, name = which.name,
-       force = what.force]() -> result<forgotten> {
-        return forget_node(*store, id, name, force);
+       force = what.force, who = request->caller]() -> result<forgotten> {
+        return forget_node(*store, id, name, force, who);
       },
       [this, request, id = which.id,
        name = which.name](const result<forgotten>& done) {

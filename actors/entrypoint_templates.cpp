@@ -33,19 +33,19 @@ constexpr std::uint64_t mega = 1'000'000;
 
 /// An `up` that is this node's to do.
 void entrypoint_state::up(const request_ptr& request) {
-  const auto& name = std::get<api::up>(request->body).spec.template_name;
+  const auto& wanted = std::get<api::up>(request->body).spec.template_name;
   const auto here = context->fleet ? context->fleet->node(context->node_id)
                                    : result<node_view>{tl::unexpect, failure{}};
-  if (!has_peers() || !context->templates || !is_valid_name(name)
-      || (here && here->templates.contains(name))
+  if (!has_peers() || !context->templates || !is_valid_name(wanted)
+      || (here && here->templates.contains(wanted))
       || context->fleet->of_request(request->caller, request->id)) {
     self->send(node, atom::run::value, request);
     return;
   }
   offload(
       self, context->templates_in,
-      [templates = context->templates, name]() -> result<bool> {
-        return templates->has(name);
+      [templates = context->templates, wanted]() -> result<bool> {
+        return templates->has(wanted);
       },
       [this, request](const result<bool>& has) {
         if (has && *has)
@@ -56,17 +56,17 @@ void entrypoint_state::up(const request_ptr& request) {
 }
 
 void entrypoint_state::wait_for_template(const request_ptr& request) {
-  const auto& name = std::get<api::up>(request->body).spec.template_name;
+  const auto& wanted = std::get<api::up>(request->body).spec.template_name;
   const auto until = request->remaining.count() == 0
                          ? 0
                          : wall_clock_ms() + request->remaining.count();
-  auto& fetch = fetches_[name];
+  auto& fetch = fetches_[wanted];
   if (fetch) {
     fetch->waiting.push_back({request, until});
     return fetch_told(fetch);
   }
   fetch = std::make_shared<template_fetch>();
-  fetch->name = name;
+  fetch->name = wanted;
   fetch->waiting.push_back({request, until});
   fetch_from_next(fetch_ptr{fetch});
 }

@@ -62,12 +62,15 @@ result<std::vector<placed>> placed_on(store& in, std::string_view node) {
   return out;
 }
 
-/// Erases records in one commit, when none of them has changed and the node is
-/// silent.
-result<std::int64_t> erase(store& in, std::string_view node,
-                           const std::vector<const record*>& what) {
-  std::vector<compare> compares = {{node_key(node, "live"), 0}};
-  std::vector<operation> operations;
+/// Erases records in one commit, when none of them has changed and, without
+/// force, the node is silent. `more` is written in the same.
+result<std::int64_t> erase(store& in, std::string_view node, bool force,
+                           const std::vector<const record*>& what,
+                           std::vector<operation> more = {}) {
+  std::vector<compare> compares;
+  if (!force)
+    compares.push_back({node_key(node, "live"), 0});
+  auto operations = std::move(more);
   for (const auto* each : what) {
     compares.push_back({each->key, each->revision});
     operations.push_back({operation::kind::erase, each->key, {}});
@@ -77,7 +80,8 @@ result<std::int64_t> erase(store& in, std::string_view node,
 
 /// One round. False: something changed meanwhile, look again.
 result<bool> forget_once(store& in, std::string_view node,
-                         std::string_view name, bool force, forgotten& done) {
+                         std::string_view name, bool force,
+                         std::string_view who, forgotten& done) {
   // Before the placements: each booking moves "reserved" on, so that one which
   // is made in between fails the last commit.
   const auto own = in.list(node_key(node, {}));
@@ -90,7 +94,7 @@ result<bool> forget_once(store& in, std::string_view node,
   };
   if (!has("info"))
     return gone(name);
-  if (has("live"))
+  if (has("live") && !force)
     return tl::unexpected<failure>(still_alive(name));
   const auto placements = placed_on(in, node);
   if (!placements)
@@ -109,7 +113,7 @@ result<bool> forget_once(store& in, std::string_view node,
     for (auto i = from; i < to; ++i)
       for (const auto& each : (*placements)[i])
         some.push_back(&each);
-    auto erased = erase(in, node, some);
+    auto erased = erase(in, node, force, some);
     if (!erased && erased.error().code == ec::conflict)
       return false;
     if (!erased)
@@ -121,7 +125,9 @@ result<bool> forget_once(store& in, std::string_view node,
   std::vector<const record*> rest;
   for (const auto& each : *own)
     rest.push_back(&each);
-  auto erased = erase(in, node, rest);
+  auto erased =
+      erase(in, node, force, rest,
+            {{operation::kind::put, removed_key(node), std::string{who}}});
   if (!erased && erased.error().code == ec::conflict)
     return false;
   if (!erased)
@@ -135,10 +141,9 @@ result<bool> forget_once(store& in, std::string_view node,
 } // namespace
 
 failure still_alive(std::string_view name) {
-  return {ec::wrong_state,
-          "node " + quoted(name) + " is alive: it would be back at once",
+  return {ec::wrong_state, "node " + quoted(name) + " is alive",
           "stop its daemon first, and wait until caged node list calls it "
-          "lost"};
+          "lost; --force removes it at once, with its sandboxes"};
 }
 
 result<cordoned> set_cordon(store& in, std::string_view node, bool on,
@@ -177,10 +182,11 @@ result<cordoned> set_cordon(store& in, std::string_view node, bool on,
 }
 
 result<forgotten> forget_node(store& in, std::string_view node,
-                              std::string_view name, bool force) {
+                              std::string_view name, bool force,
+                              std::string_view who) {
   forgotten done;
   for (int i = 0; i < most_tries; ++i) {
-    auto over = forget_once(in, node, name, force, done);
+    auto over = forget_once(in, node, name, force, who, done);
     if (!over)
       return tl::unexpected<failure>(std::move(over.error()));
     if (*over)

@@ -31,13 +31,15 @@ struct forgotten {
   std::int64_t revision = 0;     ///< of the last commit
 };
 
-/// Erases everything under "nodes/ID/". With `force` first what is placed
-/// there, with its names and requests, in several commits where it is much: one
-/// that fails leaves the node, with fewer sandboxes. Whether the node is alive
-/// is compared in each commit. `name` is for the sentences. Errors: wrong_state
-/// (it is alive; without `force`: sandboxes are placed there).
+/// Erases everything under "nodes/ID/", and writes that it was removed by
+/// `who`: it does not come back by itself. Without `force` it has to be silent
+/// and empty, which each commit compares. With it first what is placed there
+/// goes, with its names and requests, in several commits where it is much: one
+/// that fails leaves the node, with fewer sandboxes. `name` is for the
+/// sentences. Errors: wrong_state (it is alive, or sandboxes are placed there).
 result<forgotten> forget_node(store& in, std::string_view node,
-                              std::string_view name, bool force);
+                              std::string_view name, bool force,
+                              std::string_view who);
 
 /// Why a node that is alive is not forgotten.
 failure still_alive(std::string_view name);

@@ -83,6 +83,10 @@ std::string node_key(std::string_view id, std::string_view what) {
   return out;
 }
 
+std::string removed_key(std::string_view node) {
+  return "removed/" + std::string{node};
+}
+
 std::string placement_key(std::string_view sandbox) {
   return "placements/" + std::string{sandbox};
 }

@@ -70,6 +70,9 @@ struct placement_record {
 // the value says who wanted that.
 std::string node_key(std::string_view id, std::string_view what);
 std::string placement_key(std::string_view sandbox);
+/// There for good once a node was removed, until a host joins under that id
+/// again: the node does not come back by itself. The value says who wanted it.
+std::string removed_key(std::string_view node);
 /// The value is the sandbox's id.
 std::string name_key(std::string_view owner, std::string_view name);
 /// Of an `up`: the value is the id of the sandbox that it made.

@@ -76,9 +76,13 @@ void command_line::add_fleet(CLI::App& node) {
       "  caged node rm worker-1\n"
       "  caged node rm --force worker-1\n"
       "Refused while the node is alive, and while sandboxes are placed there. "
-      "With --force those are forgotten: their names are free, and a daemon "
-      "that comes back on that host destroys them.");
-  sub->add_flag("-f,--force", nodes.force, "forget its sandboxes, too");
+      "With --force it goes at once, and its sandboxes with it: their names "
+      "are free, and its daemon, if it is alive or when it comes back, "
+      "destroys "
+      "them and ends. No other node lets it in any more, until a host joins "
+      "under its id again (caged-node join).");
+  sub->add_flag("-f,--force", nodes.force,
+                "though it is alive, and with its sandboxes");
   sub->add_option("nodes", nodes.nodes, which)->type_name("NODE")->required();
 }
 

@@ -76,8 +76,8 @@ result<void> run_tar(std::vector<std::string> arguments, const char* what,
   const bool full = done->output.find("No space left") != std::string::npos
                     || done->output.find("Disk quota") != std::string::npos;
   return fail(full ? ec::resource : ec::io,
-              std::string{"template "} + quoted(name) + " cannot be " + what
-                  + ": " + last_line(done->output),
+              std::string{"template "} + caged::quoted(name) + " cannot be "
+                  + what + ": " + last_line(done->output),
               full ? "free some space beneath the data directory" : "");
 }
 
@@ -115,13 +115,13 @@ public:
     if (what.digest.empty())
       return out;
     if (what.digest != out.digest)
-      return fail(ec::conflict, "template " + quoted(what.template_name)
+      return fail(ec::conflict, "template " + caged::quoted(what.template_name)
                                     + " has changed meanwhile");
     if (what.offset >= out.size)
-      return fail(ec::bad_request, "template " + quoted(what.template_name)
-                                       + " has " + std::to_string(out.size)
-                                       + " bytes, none at "
-                                       + std::to_string(what.offset));
+      return fail(ec::bad_request,
+                  "template " + caged::quoted(what.template_name) + " has "
+                      + std::to_string(out.size) + " bytes, none at "
+                      + std::to_string(what.offset));
     out.offset = what.offset;
     out.bytes.resize(
         std::min<std::uint64_t>(limits::frame_max, out.size - what.offset));
@@ -134,7 +134,8 @@ public:
       if (n <= 0)
         return fail_errno(ec::io,
                           "the archive of template "
-                              + quoted(what.template_name) + " cannot be read",
+                              + caged::quoted(what.template_name)
+                              + " cannot be read",
                           n < 0 ? errno : EIO);
       got += static_cast<std::size_t>(n);
     }
@@ -154,8 +155,8 @@ public:
     if (!is_valid_name(name) || what.size == 0 || what.size > size_max
         || what.digest.find_first_not_of("0123456789abcdef")
                != std::string::npos)
-      return fail(ec::malformed, "what is said of template " + quoted(name)
-                                     + " makes no sense");
+      return fail(ec::malformed, "what is said of template "
+                                     + caged::quoted(name) + " makes no sense");
     std::error_code error;
     fs::create_directories(incoming(), error);
     if (error)
@@ -186,7 +187,7 @@ public:
     if (room < needed) {
       constexpr std::uint64_t mega = 1'000'000;
       return fail(ec::resource,
-                  "there is no room for template " + quoted(name)
+                  "there is no room for template " + caged::quoted(name)
                       + ": it needs " + std::to_string(needed / mega)
                       + " MB beneath " + data_.string() + ", which has "
                       + std::to_string(room / mega) + " MB left",
@@ -203,7 +204,7 @@ public:
                       const api::template_chunk& piece) override {
     if (sha256(piece.bytes) != piece.bytes_digest)
       return fail(ec::malformed,
-                  "the piece of template " + quoted(name) + " at byte "
+                  "the piece of template " + caged::quoted(name) + " at byte "
                       + std::to_string(piece.offset) + " came damaged");
     const auto path = partial(name, what);
     const sys::unique_fd file{::open(path.c_str(), O_WRONLY | O_CLOEXEC)};
@@ -211,7 +212,7 @@ public:
     if (!file || ::fstat(file.get(), &about) != 0)
       return fail_errno(ec::io, "cannot open " + path.string(), errno);
     if (static_cast<std::uint64_t>(about.st_size) != piece.offset)
-      return fail(ec::malformed, "a piece of template " + quoted(name)
+      return fail(ec::malformed, "a piece of template " + caged::quoted(name)
                                      + " does not follow on what there is");
     for (std::size_t put = 0; put < piece.bytes.size();) {
       const auto n = ::pwrite(file.get(), piece.bytes.data() + put,
@@ -222,7 +223,7 @@ public:
       if (n < 0)
         return sys::fail_host(errno == ENOSPC || errno == EDQUOT ? ec::resource
                                                                  : ec::io,
-                              "template " + quoted(name)
+                              "template " + caged::quoted(name)
                                   + " cannot be written to " + path.string(),
                               errno);
       put += static_cast<std::size_t>(n);
@@ -243,7 +244,7 @@ public:
         return tl::unexpected<failure>(digest.error());
       if (*digest != what.digest) {
         fs::remove(path, ignored);
-        return fail(ec::malformed, "template " + quoted(name)
+        return fail(ec::malformed, "template " + caged::quoted(name)
                                        + " came damaged: its SHA-256 is "
                                        + *digest + ", not " + what.digest);
       }
@@ -334,7 +335,7 @@ private:
     if (!done)
       return done;
     if (!fs::is_directory(fs::symlink_status(fresh / "rootfs", error)))
-      return fail(ec::io, "template " + quoted(name) + " has no rootfs");
+      return fail(ec::io, "template " + caged::quoted(name) + " has no rootfs");
     // A host that loses power has all of it, or none.
     const sys::unique_fd root{
         ::open(fresh.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};

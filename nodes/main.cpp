@@ -14,6 +14,10 @@
 // how a process lives and ends; nodes/node.cpp wires everything.
 namespace {
 
+/// As for bad flags: it is of no use to start it again
+/// (ops/systemd/caged-node.service).
+constexpr int removed_exit = 2;
+
 /// Every client, agent and FIFO costs a descriptor: what we may have, we take.
 void raise_descriptor_limit() {
   rlimit limit{};
@@ -64,7 +68,11 @@ int main(int argc, char** argv) {
   caged::log_event("stopping", {{"signal", signal == SIGINT ? "INT" : "TERM"}});
   // A second signal does not wait for a clean end.
   pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
+  const auto over = (*node)->over();
   (*node)->stop();
   caged::log_event("stopped", {});
-  return 0;
+  if (!over)
+    return 0;
+  complain(*over);
+  return removed_exit;
 }

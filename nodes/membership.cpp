@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "messages/text.hpp"
+
 namespace caged {
 
 membership::membership(
@@ -27,6 +29,14 @@ std::optional<failure> membership::away() const {
   return away_;
 }
 
+void membership::look_again() {
+  {
+    const std::lock_guard guard{mutex_};
+    look_ = true;
+  }
+  stop_.notify_all();
+}
+
 void membership::run() {
   for (bool first = true;; first = false) {
     const auto done = beat();
@@ -39,8 +49,11 @@ void membership::run() {
     if (news && changed_)
       changed_(done ? std::nullopt : std::optional{done.error()});
     std::unique_lock guard{mutex_};
-    if (stop_.wait_for(guard, how_.beat, [this] { return stopping_; }))
+    stop_.wait_for(guard, how_.beat, [this] { return stopping_ || look_; });
+    if (stopping_)
       return;
+    if (std::exchange(look_, false))
+      lease_ = 0;
   }
 }
 
@@ -70,12 +83,33 @@ result<void> membership::join() {
   if (!offers.empty())
     all.push_back({operation::kind::put, node_key(self_.id, "offers"), offers});
   // Twice is as good as once: unavailable means that it is tried again.
-  auto done = in_->commit({}, all);
+  const auto removed = removed_key(self_.id);
+  auto done = in_->commit({{removed, 0}}, all);
+  if (!done && done.error().code == ec::conflict) {
+    const auto by = in_->get(removed);
+    if (!by)
+      return tl::unexpected<failure>(by.error());
+    if (!*by) // a host has joined under this id in this moment
+      return fail(ec::unavailable, "the store changes meanwhile");
+    return is_removed((*by)->value);
+  }
   if (!done)
     return tl::unexpected<failure>(done.error());
   lease_ = lease->id;
   offered_ = std::move(offers);
   return {};
+}
+
+tl::unexpected<failure> membership::is_removed(const std::string& by) {
+  const failure why{
+      ec::denied,
+      "this node was removed from the fleet"
+          + (by.empty() ? std::string{} : " by " + escape_text(by, 64)),
+      "to make it a node again, join with a new token: "
+      "caged-node join"};
+  if (!std::exchange(removed_, true) && how_.removed)
+    how_.removed(why);
+  return tl::unexpected<failure>(why);
 }
 
 result<void> membership::offer() {

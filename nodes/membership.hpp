@@ -30,6 +30,9 @@ public:
     /// What it offers ("nodes/ID/offers"): asked for at each beat, on the
     /// thread of this class, written when it has changed. May be empty.
     std::function<std::string()> offers = {};
+    /// The node was removed from the fleet ("removed/ID"), which is the end of
+    /// it: called once, on the thread of this class. May be empty.
+    std::function<void(const failure&)> removed = {};
   };
 
   /// Returns at once. `changed` is called on the thread of this class when the
@@ -45,11 +48,15 @@ public:
   /// thread.
   std::optional<failure> away() const;
 
+  /// Its info was erased: is it to come back? Any thread.
+  void look_again();
+
 private:
   void run();
   result<void> beat();
   result<void> join();
   result<void> offer();
+  tl::unexpected<failure> is_removed(const std::string& by);
 
   const std::shared_ptr<store> in_;
   const node_record self_;
@@ -59,10 +66,12 @@ private:
   // The thread's alone.
   std::int64_t lease_ = 0;
   std::string offered_; ///< as last written
+  bool removed_ = false;
 
   mutable std::mutex mutex_;
   std::condition_variable stop_;
   bool stopping_ = false;
+  bool look_ = false;
   std::optional<failure> away_;
   std::thread thread_;
 };

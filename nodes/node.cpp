@@ -173,6 +173,10 @@ public:
     return exposer_->listen_address();
   }
   const std::string& name() const override { return context_->node; }
+  std::optional<failure> over() const override {
+    const std::lock_guard guard{over_mutex_};
+    return over_;
+  }
 
   result<void> begin(const node_config& config,
                      std::function<void()> request_stop);
@@ -186,6 +190,7 @@ private:
   void follow_fleet();
   void stand_alone(const node_config& config);
   void join_fleet(const node_config& config);
+  void removed(const failure& why);
 
   std::unique_ptr<data_directory> directory_;
   std::shared_ptr<runtime> driver_;
@@ -209,6 +214,8 @@ private:
   entrypoint_actor entrypoint_;
   std::promise<entrypoint_actor> entrypoint_ready_;
   bool stopped_ = false;
+  mutable std::mutex over_mutex_;
+  std::optional<failure> over_;
 };
 
 /// The tokens of hosts that want to join.
@@ -513,9 +520,13 @@ node_record running_node::own_record(const node_config& config) const {
 void running_node::follow_fleet() {
   followers_.push_back(std::make_unique<store_follower>(
       context_->store, "nodes/",
-      [fleet = context_->fleet, port = tcp_.get()](const record& what,
+      [this, fleet = context_->fleet, port = tcp_.get(),
+       self = node_key(context_->node_id, "info")](const record& what,
                                                    bool erased) {
         fleet->apply(what, erased);
+        const std::lock_guard guard{over_mutex_};
+        if (erased && what.key == self && member_)
+          member_->look_again();
         if (port && !node_of_key(what.key, "info").empty())
           port->keys_changed(); // one may be gone, and its key with it
       },
@@ -573,7 +584,8 @@ void running_node::join_fleet(const node_config& config) {
     now.ready = ready->all();
     return encode(now);
   };
-  member_ = std::make_unique<membership>(
+  how.removed = [this](const failure& why) { removed(why); };
+  auto member = std::make_unique<membership>(
       context_->store, own_record(config), std::move(how),
       [exposer = exposer_](const std::optional<failure>& away) {
         exposer->store_up(!away);
@@ -583,7 +595,27 @@ void running_node::join_fleet(const node_config& config) {
         else
           log_event("the store answers", {});
       });
+  const std::lock_guard guard{over_mutex_};
+  member_ = std::move(member);
   member_view_ = member_.get();
+}
+
+/// Nobody lets it in any more, and no sandbox of it has a place: they go, and
+/// the daemon ends.
+void running_node::removed(const failure& why) {
+  {
+    const std::lock_guard guard{over_mutex_};
+    over_ = why;
+  }
+  log_event("this node was removed: its sandboxes are destroyed, and it ends",
+            {{"error", why.message}});
+  api::request end;
+  end.id = make_uuid();
+  end.caller = "fleet";
+  end.admin = true;
+  end.body = api::node_shutdown{true};
+  caf::anon_send(entrypoint_, request_ptr{std::make_shared<const api::request>(
+                                  std::move(end))});
 }
 
 void running_node::stop() {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "messages/error.hpp"
@@ -24,6 +25,9 @@ public:
 
   virtual std::string metrics_address() const = 0;
   virtual const std::string& name() const = 0;
+  /// Why it asked to be stopped, where that is for good: denied (it was removed
+  /// from the fleet). Any thread.
+  virtual std::optional<failure> over() const = 0;
 
   /// Stops accepting, then ends actors and threads. Idempotent.
   virtual void stop() = 0;

@@ -69,6 +69,10 @@ int test_node::stop() {
   return daemon_->wait(20s) ? daemon_->exit() : -1;
 }
 
+int test_node::ended(std::chrono::milliseconds timeout) {
+  return daemon_ && daemon_->wait(timeout) ? daemon_->exit() : -1;
+}
+
 void test_node::kill() {
   if (!daemon_)
     return;

@@ -26,6 +26,8 @@ public:
   bool start();
   /// SIGTERM; waits for its end. The exit code, -1 when it did not end.
   int stop();
+  /// Waits until the daemon ends by itself. The exit code, -1 when it does not.
+  int ended(std::chrono::milliseconds timeout);
   /// SIGKILL.
   void kill();
   bool alive();

@@ -87,21 +87,20 @@ TEST_CASE("a cordon that another admin was faster with is theirs") {
 TEST_CASE("a node that is alive, or has sandboxes, is not forgotten") {
   faulty_store in;
   add_node(in, "a", true);
-  const auto alive = forget_node(in, "a", "one", true);
+  const auto alive = forget_node(in, "a", "one", false, "uid:0");
   CHECK(alive.error().code == ec::wrong_state);
-  CHECK(alive.error().message
-        == "node \"one\" is alive: it would be back at "
-           "once");
+  CHECK(alive.error().message == "node \"one\" is alive");
   erase(in, "nodes/a/live");
   REQUIRE(book(in, place_for(1, "a", "web"), room));
-  const auto full = forget_node(in, "a", "one", false);
+  const auto full = forget_node(in, "a", "one", false, "uid:0");
   CHECK(full.error().code == ec::wrong_state);
   CHECK(full.error().message == "1 sandbox is placed on node \"one\"");
   REQUIRE(book(in, place_for(2, "a"), room));
-  CHECK(forget_node(in, "a", "one", false).error().message
+  CHECK(forget_node(in, "a", "one", false, "uid:0").error().message
         == "2 sandboxes are placed on node \"one\"");
   CHECK(look_at_books(in) == "");
-  CHECK(forget_node(in, "b", "two", false).error().code == ec::not_found);
+  CHECK(forget_node(in, "b", "two", false, "uid:0").error().code
+        == ec::not_found);
 }
 
 TEST_CASE("a node without sandboxes is forgotten with all its records") {
@@ -111,7 +110,7 @@ TEST_CASE("a node without sandboxes is forgotten with all its records") {
   REQUIRE(book(in, place_for(1, "a"), room));
   REQUIRE(unbook(in, place_for(1, "a").sandbox, "a"));
   REQUIRE(set_cordon(in, "a", true, "uid:0"));
-  const auto done = forget_node(in, "a", "one", false);
+  const auto done = forget_node(in, "a", "one", false, "uid:0");
   REQUIRE(done);
   CHECK(done->sandboxes == 0);
   CHECK(done->keys
@@ -119,7 +118,8 @@ TEST_CASE("a node without sandboxes is forgotten with all its records") {
                                     "nodes/a/reserved"});
   CHECK(listed(in, "nodes/a/").empty());
   CHECK(listed(in, "nodes/ab/").size() == 2);
-  CHECK(forget_node(in, "a", "one", false).error().code == ec::not_found);
+  CHECK(forget_node(in, "a", "one", false, "uid:0").error().code
+        == ec::not_found);
 }
 
 TEST_CASE("by force a node goes with its sandboxes, and nobody else's") {
@@ -132,7 +132,7 @@ TEST_CASE("by force a node goes with its sandboxes, and nobody else's") {
   REQUIRE(book(in, place_for(many + 1, "b", "other"), room));
   // Taken over by another meanwhile, as after a commit that came late.
   put_key(in, "names/uid:1000/web-7", place_for(many + 1, "b").sandbox);
-  const auto done = forget_node(in, "a", "one", true);
+  const auto done = forget_node(in, "a", "one", true, "uid:0");
   REQUIRE(done);
   CHECK(done->sandboxes == many);
   CHECK(listed(in, "nodes/a/").empty());
@@ -148,20 +148,42 @@ TEST_CASE("what happens between looking and forgetting is noticed") {
   REQUIRE(book(in, place_for(1, "a"), room));
   hooked_store hooked{in};
   // It comes back: nothing of it is erased.
+  REQUIRE(unbook(in, place_for(1, "a").sandbox, "a"));
   hooked.before_commit = [&] { put_key(in, "nodes/a/live", "1"); };
-  CHECK(forget_node(hooked, "a", "one", true).error().code == ec::wrong_state);
-  CHECK(listed(in, "placements/").size() == 1);
-  CHECK(look_at_books(in) == "");
+  CHECK(forget_node(hooked, "a", "one", false, "uid:0").error().code
+        == ec::wrong_state);
+  CHECK(listed(in, "nodes/a/info").size() == 1);
+  CHECK(listed(in, "removed/").empty());
   erase(in, "nodes/a/live");
   // A booking is made behind the look at the placements.
-  REQUIRE(unbook(in, place_for(1, "a").sandbox, "a"));
   hooked.before_commit = [&] {
     REQUIRE(book(in, place_for(2, "a"), room));
     hooked.before_commit = nullptr;
   };
-  CHECK(forget_node(hooked, "a", "one", false).error().message
+  CHECK(forget_node(hooked, "a", "one", false, "uid:0").error().message
         == "1 sandbox is placed on node \"one\"");
   CHECK(look_at_books(in) == "");
+}
+
+TEST_CASE("by force a node goes though it is alive, and is said to be gone") {
+  faulty_store in;
+  add_node(in, "a", true);
+  REQUIRE(book(in, place_for(1, "a"), room));
+  hooked_store hooked{in};
+  // It books one more in between.
+  hooked.before_commit = [&] {
+    hooked.before_commit = nullptr;
+    REQUIRE(book(in, place_for(2, "a"), room));
+  };
+  const auto done = forget_node(hooked, "a", "one", true, "key:bob");
+  REQUIRE(done);
+  CHECK(done->sandboxes == 2);
+  CHECK(listed(in, "nodes/a/").empty());
+  CHECK(listed(in, "placements/").empty());
+  const auto by = in.get(removed_key("a"));
+  REQUIRE(by);
+  REQUIRE(*by);
+  CHECK((*by)->value == "key:bob");
 }
 
 TEST_CASE("a node that was half forgotten is forgotten by the next try") {
@@ -174,12 +196,13 @@ TEST_CASE("a node that was half forgotten is forgotten by the next try") {
     if (hooked.commits == 2)
       in.away(true);
   };
-  CHECK(forget_node(hooked, "a", "one", true).error().code == ec::unavailable);
+  CHECK(forget_node(hooked, "a", "one", true, "uid:0").error().code
+        == ec::unavailable);
   in.away(false);
   hooked.before_commit = nullptr;
   const auto left = listed(in, "placements/").size();
   CHECK(left > 0);
   CHECK(left < 50);
-  CHECK(forget_node(hooked, "a", "one", true)->sandboxes == left);
+  CHECK(forget_node(hooked, "a", "one", true, "uid:0")->sandboxes == left);
   CHECK(records(in) == 0);
 }

@@ -144,7 +144,7 @@ TEST_CASE("a node is forgotten when it is silent and empty, or by force") {
         == ec::denied);
   // Itself it never is, lease or no lease.
   CHECK(n.error_of(remove("n1", true)).code == ec::wrong_state);
-  CHECK(n.error_of(remove("n2", true)).code == ec::wrong_state);
+  CHECK(n.error_of(remove("n2")).code == ec::wrong_state);
   n.join("node-2", "n2", false);
   place(n, "cage-theirs01", "node-2");
   place(n, "cage-theirs02", "node-2");

@@ -106,6 +106,44 @@ TEST_CASE("a member whose lease has ended joins again") {
   CHECK(back == 2);
 }
 
+TEST_CASE("a member that is removed notices at once, and does not come back") {
+  auto in = std::make_shared<faulty_store>();
+  std::atomic<int> told{0};
+  std::string why; // on its thread, until it is joined
+  auto how = quick;
+  how.beat = 10s;
+  how.ttl = 60s;
+  how.removed = [&](const failure& said) {
+    why = said.message;
+    ++told;
+  };
+  {
+    membership one{in, self(), how};
+    REQUIRE(eventually(patient(10s), [&] { return is_there(*in, "live"); }));
+    for (const auto* part : {"live", "info"})
+      REQUIRE(in->commit(
+          {}, {{operation::kind::erase, node_key("node-1", part), {}}}));
+    SECTION("by somebody") {
+      REQUIRE(in->commit(
+          {}, {{operation::kind::put, removed_key("node-1"), "key:bob"}}));
+      one.look_again();
+      CHECK(eventually(patient(5s), [&] { return told == 1; }));
+      CHECK(eventually(patient(5s), [&] { return one.away().has_value(); }));
+      one.look_again();
+      CHECK_FALSE(eventually(300ms, [&] { return is_there(*in, "info"); }));
+      CHECK(one.away()->code == ec::denied);
+    }
+    SECTION("not; somebody erased its records") {
+      one.look_again();
+      CHECK(eventually(patient(5s), [&] { return is_there(*in, "info"); }));
+      CHECK(is_there(*in, "live"));
+    }
+  }
+  CHECK(told <= 1);
+  CHECK(
+      (told == 0 || why == "this node was removed from the fleet by key:bob"));
+}
+
 TEST_CASE(
     "a member that begins while the store is away joins when it is back") {
   auto in = std::make_shared<faulty_store>();
