@@ -1,6 +1,7 @@
 #include "actors/entrypoint.hpp"
 
 #include "actors/fleet_admin.hpp"
+#include "messages/text.hpp"
 
 // Nodes of the fleet: listed, cordoned, forgotten.
 namespace caged {

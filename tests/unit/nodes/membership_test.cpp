@@ -26,7 +26,7 @@ node_record self() {
   return out;
 }
 
-constexpr membership::options quick{1s, 50ms};
+const membership::options quick{1s, 50ms};
 
 bool is_there(store& in, const std::string& what) {
   const auto got = in.get(node_key("node-1", what));
