@@ -51,11 +51,10 @@ result<stored_placements> read_placements(store& from,
 }
 
 strays find_strays(const stored_placements& stored,
-                   const std::set<std::string>& known,
                    const std::set<std::string>& owned) {
   strays out;
-  std::set_difference(stored.here.begin(), stored.here.end(), known.begin(),
-                      known.end(), std::back_inserter(out.placements));
+  std::set_difference(stored.here.begin(), stored.here.end(), owned.begin(),
+                      owned.end(), std::back_inserter(out.placements));
   // Written with the placement and erased with it; a crash before the journal
   // had its part leaves a name that nobody bears.
   for (const auto& each : stored.names)

@@ -22,8 +22,9 @@ struct stored_placements {
 result<stored_placements> read_placements(store& from,
                                           const std::string& node_id);
 
-/// Of a daemon that died between its store and its journal: placements whose
-/// sandbox is not in `known`, and names whose sandbox is not in `owned`.
+/// Of a daemon that died between its store and its journal: placements and
+/// names whose sandbox is not in `owned`, the ids that are somebody's by the
+/// journal. A member of the pool that was booked and not yet given away is not.
 struct strays {
   std::vector<std::string> placements; ///< ids
   std::vector<record> names;
@@ -31,7 +32,6 @@ struct strays {
   bool empty() const { return placements.empty() && names.empty(); }
 };
 strays find_strays(const stored_placements& stored,
-                   const std::set<std::string>& known,
                    const std::set<std::string>& owned);
 
 /// A name that was given away again meanwhile stays. Errors: of the store.

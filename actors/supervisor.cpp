@@ -8,9 +8,8 @@ namespace caged {
 
 reconciled reconcile(const node_memory& memory) {
   reconciled out;
-  std::set<std::string> known, owned;
+  std::set<std::string> owned;
   for (auto sandbox : memory.sandboxes) {
-    known.insert(sandbox.id);
     if (!sandbox.owner.empty())
       owned.insert(sandbox.id);
     const bool placed =
@@ -21,7 +20,7 @@ reconciled reconcile(const node_memory& memory) {
     out.adopt.push_back(std::move(sandbox));
   }
   if (memory.stored)
-    out.erase = find_strays(*memory.stored, known, owned);
+    out.erase = find_strays(*memory.stored, owned);
   return out;
 }
 

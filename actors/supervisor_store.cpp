@@ -51,11 +51,8 @@ void supervisor_state::recheck() {
 void supervisor_state::rechecked(const result<stored_placements>& stored) {
   if (!stored || unconfirmed_.empty() || stopping_)
     return;
-  std::set<std::string> known, owned;
-  for (const auto& [id, _] : members_)
-    known.insert(id);
+  std::set<std::string> owned;
   for (const auto& [id, item] : sandboxes_) {
-    known.insert(id);
     owned.insert(id);
     if (unconfirmed_.count(id) != 0 && stored->here.count(id) == 0
         && item.handle)
@@ -64,7 +61,7 @@ void supervisor_state::rechecked(const result<stored_placements>& stored) {
           .then([](bool) {}, [](const caf::error&) {}); // it tries on itself
   }
   unconfirmed_.clear();
-  auto erase = find_strays(*stored, known, owned);
+  auto erase = find_strays(*stored, owned);
   if (erase.empty())
     return;
   offload(

@@ -58,7 +58,7 @@ TEST_CASE("a node on etcd keeps there what exists, and goes on without it") {
   CHECK(keys(etcd, "/fleet/data/placements/").size() == 1);
   CHECK(keys(etcd, "/fleet/data/names/").size() == 1);
   CHECK(eventually(10s, [&] {
-    return keys(etcd, "/fleet/data/nodes/").size() == 3; // reserved, too
+    return keys(etcd, "/fleet/data/nodes/").size() == 4; // reserved, too
   }));
   CHECK(has(node.caged({"node", "status"}).out, "etcd"));
 
@@ -110,7 +110,7 @@ TEST_CASE("a node on etcd keeps there what exists, and goes on without it") {
   CHECK(keys(etcd, "/fleet/data/names/").empty());
   // It ended, and so does its lease.
   CHECK(eventually(
-      20s, [&] { return keys(etcd, "/fleet/data/nodes/").size() == 2; }));
+      20s, [&] { return keys(etcd, "/fleet/data/nodes/").size() == 3; }));
 }
 
 TEST_CASE("two nodes on one etcd have one set of names, and each its own "

@@ -1,7 +1,9 @@
 #include <catch2/catch.hpp>
 
 #include "actors/fleet_records.hpp"
+#include "actors/placements.hpp"
 #include "fakes.hpp"
+#include "messages/text.hpp"
 
 using namespace caged;
 using namespace std::chrono_literals;
@@ -57,6 +59,32 @@ TEST_CASE("a pool is filled with frozen sandboxes that nobody sees or pays") {
   auto audit = n.answers<api::audit_reply>(n.ask(api::node_audit{}));
   for (const auto& row : audit.at(0).rows)
     CHECK(row.verdict == "owned");
+}
+
+TEST_CASE("a member that was booked when the daemon died is nobody's") {
+  node n;
+  boot_with_pool(n, 1);
+  const auto member = n.driver->running.begin()->first;
+  n.halt();
+  // The store had its part, the journal had not.
+  sandbox_record given;
+  given.id = member;
+  given.owner = "uid:0";
+  given.request_id = make_uuid();
+  given.digest = 1;
+  given.spec.name = "web";
+  REQUIRE(place(*n.store, given, n.context->node_id, n.context->total));
+  n.boot();
+  // The client comes back, before and after the member is gone.
+  for (int i = 0; i < 2; ++i) {
+    const auto again =
+        n.ask(named("web"), "uid:0", "r1", given.request_id, given.digest);
+    const auto got = n.answers<api::up_reply>(again);
+    REQUIRE_FALSE(got.empty());
+    CHECK(got.back().sandbox.id != member);
+    CHECK(got.back().sandbox.state == phase::running);
+  }
+  CHECK(n.store->list("placements/")->size() == 1);
 }
 
 TEST_CASE("a sandbox from the pool has its tenant's limits, name and setup") {
