@@ -1,6 +1,8 @@
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <csignal>
+#include <set>
 
 #include <nlohmann/json.hpp>
 
@@ -33,6 +35,30 @@ void one_each(const test_cluster& fleet) {
         fleet.any()
             .up({"--memory", "128", "--name", "on-" + node, "--node", node})
             .empty());
+  }
+}
+
+/// What every node does while no member of etcd is there.
+template <class Up>
+void check_without_etcd(const test_cluster& fleet, const Up& try_up) {
+  for (unsigned i = 1; i <= fleet.nodes(); ++i) {
+    const auto node = fleet.node(i);
+    const auto there = "on-n" + std::to_string(i % fleet.nodes() + 1);
+    CAPTURE(i);
+    process_result refused;
+    CHECK(timed([&] { refused = try_up(i); }) < patient(3s));
+    INFO(refused.err);
+    CHECK(refused.exit == 1);
+    CHECK(has(refused.err, "no sandbox can be made at the moment"));
+    CHECK(has(refused.err, "etcd is away"));
+    const auto list = node.caged({"list"});
+    CHECK(list.exit == 0);
+    for (unsigned each = 1; each <= fleet.nodes(); ++each)
+      CHECK(has(list.out, "on-n" + std::to_string(each)));
+    CHECK_FALSE(has(list.out, "lost"));
+    CHECK(node.state(there) == "running");
+    CHECK(node.caged({"exec", there, "--", "hostname"}).out == there + "\n");
+    CHECK(has(fleet.local(i, {"node", "status"}).out, "away"));
   }
 }
 
@@ -155,10 +181,17 @@ TEST_CASE(
   test_cluster fleet;
   REQUIRE(fleet.up());
   one_each(fleet);
-  auto counting =
-      fleet.node(1).start_caged({"exec", "--no-stdin", "on-n2", "--", "sh",
-                                 "-c", count_while("[ ! -e /tmp/end ]")});
-  REQUIRE(eventually(20s, [&] { return counting->out().size() > 100'000; }));
+  const auto unwanted = fleet.any().up({"--memory", "128", "--node", "n2"});
+  REQUIRE_FALSE(unwanted.empty());
+  // A line every second, through a node that does not have the sandbox.
+  auto counting = fleet.node(1).start_caged(
+      {"exec", "--no-stdin", "on-n2", "--", "sh", "-c",
+       "i=0; while [ ! -e /tmp/end ]; do i=$((i+1)); echo $i; sleep 1; done"});
+  const auto lines = [&] {
+    const auto out = counting->out();
+    return std::count(out.begin(), out.end(), '\n');
+  };
+  REQUIRE(eventually(20s, [&] { return lines() > 0; }));
   std::set<std::string> made; ///< what was answered as made
   const auto try_up = [&](unsigned through) {
     const auto got = fleet.node(through).caged(
@@ -167,41 +200,58 @@ TEST_CASE(
       made.insert(last_line(got.out));
     return got;
   };
+  const std::vector<std::string> members = {"m1", "m2", "m3"};
   // Each member in turn, the leader among them.
-  for (const std::string member : {"m1", "m2", "m3"}) {
+  for (const auto& member : members) {
     REQUIRE(fleet.does({"etcd-kill", member}));
     CHECK(eventually(30s, [&] { return try_up(2).exit == 0; }));
     REQUIRE(fleet.does({"etcd-start", member}));
   }
-  // All of them, for as long as it takes the nodes to notice and a while.
-  for (const std::string member : {"m1", "m2", "m3"})
+
+  // All of them, for a whole minute in which the fleet works on.
+  for (const auto& member : members)
     REQUIRE(fleet.does({"etcd-kill", member}));
-  CHECK(eventually(20s, [&] {
-    return has(fleet.local(1, {"node", "status"}).out, "away");
-  }));
-  process_result refused;
-  CHECK(timed([&] { refused = try_up(1); }) < patient(3s));
-  INFO(refused.err);
-  CHECK(refused.exit == 1);
-  CHECK(has(refused.err, "etcd is away"));
-  for (unsigned i = 1; i <= 3; ++i) {
-    CHECK(fleet.node(i).caged({"exec", "on-n3", "--", "true"}).exit == 0);
-    CHECK(has(fleet.node(i).caged({"list"}).out, "on-n3"));
+  const auto gone = steady::now();
+  for (unsigned i = 1; i <= 3; ++i)
+    CHECK(eventually(20s, [&] {
+      return has(fleet.local(i, {"node", "status"}).out, "away");
+    }));
+  const auto had = lines();
+  check_without_etcd(fleet, try_up);
+  // What is to go is freed; that it is gone can only be written later.
+  process_result late;
+  CHECK(timed([&] {
+          late = fleet.node(1).caged({"destroy", unwanted});
+        })
+        < patient(3s));
+  INFO(late.err);
+  CHECK(late.exit == 1);
+  CHECK(has(late.err, "etcd"));
+  CHECK(fleet.node(3).state(unwanted) == "stopping");
+  while (steady::now() - gone < 60s) {
+    const auto now = lines();
+    CHECK(eventually(20s, [&] { return lines() >= now + 5; }));
+    check_without_etcd(fleet, try_up);
   }
-  const auto had = counting->out().size();
-  CHECK(
-      eventually(20s, [&] { return counting->out().size() > had + 100'000; }));
-  for (const std::string member : {"m1", "m2", "m3"})
+  CHECK(lines() >= had + 45);
+
+  for (const auto& member : members)
     REQUIRE(fleet.does({"etcd-start", member}));
-  CHECK(eventually(60s, [&] { return try_up(3).exit == 0; }));
+  CHECK(eventually(patient(20s), [&] { return try_up(3).exit == 0; }));
   CHECK(eventually(20s, [&] {
     return !has(fleet.node(1).caged({"node", "list"}).out, "lost");
   }));
+  CHECK(eventually(patient(20s), [&] {
+    return fleet.node(1).state(unwanted) == "destroyed";
+  }));
   // All that was answered is there, and runs.
   const auto list = fleet.node(2).caged({"list", "-q"}).out;
+  CHECK(static_cast<std::size_t>(std::count(list.begin(), list.end(), '\n'))
+        == made.size() + fleet.nodes());
   for (const auto& id : made) {
     CHECK(has(list, id));
     CHECK(fleet.node(1).state(id) == "running");
+    CHECK(fleet.node(3).caged({"exec", id, "--", "true"}).exit == 0);
   }
   CHECK(fleet.node(1).caged({"exec", "on-n2", "--", "touch", "/tmp/end"}).exit
         == 0);
@@ -209,6 +259,11 @@ TEST_CASE(
   CHECK(counting->out()
         == numbered(
             std::strtoull(last_line(counting->out()).c_str(), nullptr, 10)));
+  for (unsigned i = 1; i <= 3; ++i) {
+    const auto audit = fleet.local(i, {"node", "audit"});
+    CHECK(audit.exit == 0);
+    CHECK_FALSE(has(audit.out, "orphan"));
+  }
   fleet.down();
   CHECK(fleet.leftovers() == "");
 }

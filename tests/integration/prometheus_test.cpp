@@ -3,7 +3,7 @@
 #include <csignal>
 #include <sstream>
 
-#include "tests/support/etcd.hpp"
+#include "tests/support/hosts.hpp"
 #include "tests/support/prometheus.hpp"
 #include "tests/support/test_node.hpp"
 
@@ -112,28 +112,49 @@ TEST_CASE("a real Prometheus finds the nodes of a fleet through one of them") {
     return skip("prometheus is not installed");
   if (!etcd_cluster::can_run())
     return;
-  etcd_cluster etcd;
-  REQUIRE(etcd.start());
-  const auto store = "etcd://" + etcd.endpoint(0).text() + "/fleet";
-  test_node one{{"--store", store, "--node-name", "one"}},
-      two{{"--store", store, "--node-name", "two", "--labels", "zone=b"}};
-  REQUIRE(one.start());
-  REQUIRE(two.start());
-  auto gateway = read_file(one.run_dir() + "/gateway-address");
+  hosts f{3, {"--labels", "zone=b", "--metrics-interval", "1s"}};
+  auto gateway = read_file(f[0].run_dir() + "/gateway-address");
   gateway.erase(gateway.find_last_not_of('\n') + 1);
   prometheus_server server{told_by(gateway)};
   REQUIRE(server.up());
-  CHECK(eventually(30s, [&] { return server.value("sum(up)") == 2.0; }));
-  CHECK(server.value(R"(up{node="two",label_zone="b"})") == 1.0);
-  CHECK(server.value(R"(caged_node_cpus{node="two"} > 0)"));
+  CHECK(eventually(30s, [&] { return server.value("sum(up)") == 3.0; }));
+  CHECK(server.value(R"(up{node="n2",label_zone="b"})") == 1.0);
+  CHECK(server.value(R"(caged_node_cpus{node="n2"} > 0)"));
   CHECK_FALSE(server.value(R"(count({exported_node!=""}))"));
+
+  // Load is seen on the node that has the sandbox, whoever was asked for it.
+  const auto busy = f.make_on(1, 0), idle = f.make_on(2, 0);
+  REQUIRE_FALSE(busy.empty());
+  REQUIRE_FALSE(idle.empty());
+  const auto burning =
+      f[2].start_caged({"exec", busy, "--", "sh", "-c", "while :; do :; done"});
+  for (const std::string family : {"caged_sandbox_", "caged_agent_"}) {
+    CAPTURE(family);
+    const auto of = [&](const std::string& id, const std::string& more = {}) {
+      return family + "cpu_seconds_total{sandbox=\"" + id + "\"" + more + "}";
+    };
+    CHECK(eventually(60s, [&] {
+      return server.value("rate(" + of(busy, ",node=\"n2\"") + "[10s])")
+                 .value_or(0)
+             > 0.3;
+    }));
+    const auto all = server.query(of(busy));
+    REQUIRE(all.size() == 1);
+    CHECK(all[0]["metric"]["node"] == "n2");
+    CHECK(all[0]["metric"]["instance"] == f[1].metrics_address());
+    CHECK_FALSE(server.value("count(" + of(busy, ",node!=\"n2\"") + ")"));
+    CHECK(eventually(30s, [&] {
+      return server.value("rate(" + of(idle, ",node=\"n3\"") + "[10s])")
+                 .value_or(1)
+             < 0.2;
+    }));
+  }
   // One that is gone is not forgotten: somebody is to be told.
-  two.kill();
+  f[1].kill();
   CHECK(eventually(30s, [&] {
-    return server.value(R"(up{node="two"} == 0)") == 0.0
-           && server.value(R"(up{node="one"})") == 1.0;
+    return server.value(R"(up{node="n2"} == 0)") == 0.0
+           && server.value(R"(up{node="n1"})") == 1.0;
   }));
-  REQUIRE(two.start());
-  CHECK(one.clear() == "");
-  CHECK(two.clear() == "");
+  REQUIRE(f[1].start());
+  CHECK(f.clear() == "");
 }

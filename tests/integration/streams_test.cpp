@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <csignal>
-#include <filesystem>
 
+#include "tests/support/big_streams.hpp"
 #include "tests/support/test_node.hpp"
 
 // Streams of exec: bytes, back-pressure, memory, terminals.
@@ -15,12 +15,6 @@ bool has(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-std::string first_word(const std::string& text) {
-  return text.substr(0, text.find_first_of(" \n"));
-}
-
-constexpr std::uint64_t allowance_kb = 8 * 1024;
-
 } // namespace
 
 TEST_CASE("300 MB each way arrive intact with flat memory") {
@@ -28,59 +22,7 @@ TEST_CASE("300 MB each way arrive intact with flat memory") {
   REQUIRE(node.start());
   auto id = node.up();
   REQUIRE_FALSE(id.empty());
-  // Everything is warm before memory is read.
-  REQUIRE(node.caged({"exec", id, "--", "true"}).exit == 0);
-  auto agent = node.init_of(id);
-  REQUIRE(agent > 0);
-  auto node_before = status_kb(node.pid(), "VmHWM");
-  auto agent_before = status_kb(agent, "VmHWM");
-
-  temp_dir dir;
-  auto blob = dir / "blob";
-  REQUIRE(run({"sh", "-c", "head -c 300M /dev/urandom > " + blob}, within(120s))
-              .exit
-          == 0);
-  auto want = first_word(run({"sha256sum", blob}, within(60s)).out);
-  // The command line's peak is read while it still runs: the command stays.
-  auto shell = [&](const std::string& inside, const std::string& ends) {
-    return std::make_unique<background>(std::vector<std::string>{
-        "sh", "-c",
-        "CAGED_ENDPOINT=" + node.endpoint() + " exec " + bin_dir()
-            + "/caged exec " + id + " -- sh -c '" + inside
-            + "; exec sleep 1000' " + ends});
-  };
-  auto idle = shell("echo ready", "");
-  REQUIRE(eventually(20s, [&] { return has(idle->out(), "ready"); }));
-  auto cli_before = status_kb(idle->pid(), "VmHWM");
-  REQUIRE(cli_before > 0);
-
-  auto in = shell("sha256sum", "< " + blob);
-  CHECK(eventually(240s, [&] { return has(in->out(), "\n"); }));
-  CHECK(first_word(in->out()) == want);
-  auto cli_in = status_kb(in->pid(), "VmHWM");
-
-  auto zeros = first_word(
-      run({"sh", "-c", "head -c 300M /dev/zero | sha256sum"}, within(60s)).out);
-  auto got = dir / "got";
-  auto out = shell("head -c 314572800 /dev/zero", "> " + got);
-  CHECK(eventually(240s, [&] {
-    return std::filesystem::exists(got)
-           && std::filesystem::file_size(got) == 300ULL * 1024 * 1024;
-  }));
-  auto cli_out = status_kb(out->pid(), "VmHWM");
-  CHECK(first_word(run({"sha256sum", got}, within(60s)).out) == zeros);
-  CAPTURE(cli_before, cli_in, cli_out);
-  CHECK(cli_in > 0);
-  CHECK(cli_in <= cli_before + allowance_kb);
-  CHECK(cli_out > 0);
-  CHECK(cli_out <= cli_before + allowance_kb);
-
-  auto node_after = status_kb(node.pid(), "VmHWM");
-  auto agent_after = status_kb(agent, "VmHWM");
-  CAPTURE(node_before, node_after, agent_before, agent_after);
-  CHECK(node_after <= node_before + allowance_kb);
-  CHECK(agent_after <= agent_before + allowance_kb);
-  CHECK(agent_after <= 3 * 1024);
+  check_big_streams(node, node, id);
 }
 
 TEST_CASE("a paused reader stops the producer, and nobody's memory grows") {

@@ -36,11 +36,8 @@ std::string tcp_endpoint(const test_node& node) {
 }
 
 person::person(const test_node& node, std::string name, const std::string& role)
-    : endpoint{tcp_endpoint(node)}, name_{std::move(name)} {
-  const auto status = nlohmann::json::parse(
-      node.caged({"node", "status", "--format", "json"}).out, nullptr, false);
-  if (status.is_object())
-    server_key = status.value("public_key", "");
+    : name_{std::move(name)} {
+  go_to(node);
   auto made = bare({"key", "create", name_});
   if (made.exit != 0)
     std::cerr << "caged key create: " << made.err << "\n";
@@ -49,6 +46,13 @@ person::person(const test_node& node, std::string name, const std::string& role)
   auto done = node.caged({"key", "authorize", public_file(), "--role", role});
   if (done.exit != 0)
     std::cerr << "caged key authorize: " << done.err << "\n";
+}
+
+void person::go_to(const test_node& node) {
+  endpoint = tcp_endpoint(node);
+  const auto status = nlohmann::json::parse(
+      node.caged({"node", "status", "--format", "json"}).out, nullptr, false);
+  server_key = status.is_object() ? status.value("public_key", "") : "";
 }
 
 std::string person::key_file() const {

@@ -16,6 +16,8 @@ public:
   /// made before the node runs when it has none.
   person(const test_node& node, std::string name, const std::string& role);
 
+  /// From now on asks this node.
+  void go_to(const test_node& node);
   /// Runs `caged ARGS` with CAGED_ENDPOINT, CAGED_SERVER_KEY and CAGED_KEY.
   process_result caged(std::vector<std::string> args,
                        process_options options = {}) const;

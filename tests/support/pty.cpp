@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace caged::test {
@@ -56,6 +57,12 @@ void pty::read_on() {
 
 void pty::type(std::string_view keys) {
   [[maybe_unused]] auto typed = ::write(master_, keys.data(), keys.size());
+}
+
+void pty::resize(unsigned short rows, unsigned short cols) {
+  const winsize size{rows, cols, 0, 0};
+  if (::ioctl(master_, TIOCSWINSZ, &size) != 0)
+    throw std::system_error(errno, std::generic_category(), path_);
 }
 
 std::string pty::out() const {

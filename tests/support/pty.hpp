@@ -20,6 +20,9 @@ public:
   const std::string& path() const noexcept { return path_; }
   /// Keys of whoever sits in front of it.
   void type(std::string_view keys);
+  /// The window is dragged to this size. Programs of which it is not the
+  /// controlling terminal want a SIGWINCH besides.
+  void resize(unsigned short rows, unsigned short cols);
   /// All that was shown so far.
   std::string out() const;
 
