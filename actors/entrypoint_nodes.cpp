@@ -1,6 +1,8 @@
 #include "actors/entrypoint.hpp"
 
 #include "actors/fleet_admin.hpp"
+#include "actors/histories.hpp"
+#include "messages/text.hpp"
 
 // Nodes of the fleet: listed, cordoned, forgotten.
 namespace caged {
@@ -106,8 +108,14 @@ void entrypoint_state::remove_node(const request_ptr& request,
   offload(
       self, context->store_calls,
       [store = context->store, id = which.id, name = which.name,
-       force = what.force]() -> result<forgotten> {
-        return forget_node(*store, id, name, force);
+       force = what.force, who = request->caller]() -> result<forgotten> {
+        auto done = forget_node(*store, id, name, force);
+        // Where that fails, sweep_histories does it.
+        if (done && done->sandboxes > 0)
+          (void)mark_lost(*store, id,
+                          {wall_clock_ms(), phase::lost, phase::lost, who,
+                           "node " + name + " was removed from the fleet"});
+        return done;
       },
       [this, request, id = which.id,
        name = which.name](const result<forgotten>& done) {
