@@ -143,11 +143,15 @@ result<bool> why_not(store& in, const placement_record& what,
     const auto asked = in.get(request_key(what.owner, what.request_id));
     if (!asked)
       return tl::unexpected<failure>(asked.error());
-    if (*asked && (*asked)->value != what.sandbox)
+    if (*asked && (*asked)->value != what.sandbox) {
+      if (const auto before = decode_gone_request((*asked)->value))
+        return tl::unexpected<failure>(
+            repeat_of_gone(what.request_id, what.digest, *before));
       return fail(ec::conflict,
                   "request id " + escape_text(what.request_id, 64)
                       + " has made " + escape_text((*asked)->value, 64),
                   "make a new request id");
+    }
   }
   const auto cordon = in.get(node_key(what.node, "cordon"));
   if (!cordon)
@@ -243,7 +247,7 @@ find_request(store& from, const std::string& owner,
   const auto asked = from.get(request_key(owner, request_id));
   if (!asked)
     return tl::unexpected<failure>(asked.error());
-  if (!*asked)
+  if (!*asked || !is_valid_id((*asked)->value)) // the latter: it is destroyed
     return std::nullopt;
   auto placed = read_placement(from, (*asked)->value);
   if (!placed)
@@ -253,8 +257,33 @@ find_request(store& from, const std::string& owner,
   return std::move((*placed)->what);
 }
 
+result<std::optional<gone_request>>
+find_gone_request(store& from, const std::string& owner,
+                  const std::string& request_id) {
+  const auto asked = from.get(request_key(owner, request_id));
+  if (!asked)
+    return tl::unexpected<failure>(asked.error());
+  if (!*asked)
+    return std::nullopt;
+  auto read = decode_gone_request((*asked)->value);
+  return read ? std::optional{std::move(*read)} : std::nullopt;
+}
+
+failure repeat_of_gone(const std::string& request_id, std::uint64_t digest,
+                       const gone_request& before) {
+  if (digest != before.digest)
+    return {ec::conflict,
+            "request id " + request_id + " was used before with another body",
+            "make a new request id"};
+  return {ec::wrong_state,
+          before.sandbox + " was made by this request and is destroyed: "
+              + escape_text(before.cause),
+          "caged why " + before.sandbox + " shows its history"};
+}
+
 result<void> unbook(store& in, std::string_view sandbox,
-                    std::string_view expected_node) {
+                    std::string_view expected_node,
+                    const gone_request* remember) {
   for (patience left;;) {
     auto there = read_placement(in, sandbox);
     if (!there)
@@ -288,8 +317,16 @@ result<void> unbook(store& in, std::string_view sandbox,
       }
     }
     // Its own as long as the placement is there.
-    if (!what.request_id.empty())
-      operations.push_back(erase(request_key(what.owner, what.request_id)));
+    if (!what.request_id.empty()) {
+      auto request = request_key(what.owner, what.request_id);
+      if (remember) {
+        auto kept = *remember;
+        kept.digest = what.digest;
+        operations.push_back(put(std::move(request), encode(kept)));
+      } else {
+        operations.push_back(erase(std::move(request)));
+      }
+    }
     auto done = in.commit(compares, operations);
     if (done)
       return {};

@@ -35,7 +35,7 @@ result<reserved_view> read_reserved(store& from, std::string_view node);
 /// there with the same request id, digest and node is this one. Errors:
 /// no_capacity (the node is full, or cordoned), conflict (the name, or the
 /// sandbox's id, is in use, or the request has made another sandbox; nothing
-/// was changed).
+/// was changed), wrong_state (that one is destroyed: repeat_of_gone).
 result<void> book(store& in, const placement_record& what,
                   const capacity& total);
 
@@ -51,11 +51,23 @@ result<std::optional<placement_record>>
 find_request(store& from, const std::string& owner,
              const std::string& request_id);
 
+/// What is kept of an `up` whose sandbox is destroyed.
+result<std::optional<gone_request>>
+find_gone_request(store& from, const std::string& owner,
+                  const std::string& request_id);
+
+/// What a repeat of that `up` is answered. Codes: wrong_state; conflict (it is
+/// another `up` with the same id).
+failure repeat_of_gone(const std::string& request_id, std::uint64_t digest,
+                       const gone_request& before);
+
 /// The reverse of book, by what the placement says it takes; its name only
-/// where that is still this sandbox's. Absent: done. Error: conflict (it is
-/// placed on another node now, and nothing was changed).
+/// where that is still this sandbox's. Its request goes, too, or becomes
+/// `remember` (with the placement's digest). Absent: done. Error: conflict (it
+/// is placed on another node now, and nothing was changed).
 result<void> unbook(store& in, std::string_view sandbox,
-                    std::string_view expected_node);
+                    std::string_view expected_node,
+                    const gone_request* remember = nullptr);
 
 /// Makes the sandbox take less: a failed one keeps its disk only
 /// (holds_capacity). Errors: not_found; bad_request (more than before: there

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view nodes_prefix = "nodes/";
 constexpr std::string_view placements_prefix = "placements/";
+constexpr std::string_view requests_prefix = "requests/";
 
 } // namespace
 
@@ -44,6 +45,8 @@ void directory::apply(const record& what, bool erased) {
   const std::string_view key = what.key;
   if (key.starts_with(nodes_prefix))
     return apply_node(key.substr(nodes_prefix.size()), what, erased);
+  if (key.starts_with(requests_prefix))
+    return apply_request(what, erased);
   if (!key.starts_with(placements_prefix))
     return;
   const std::string id{key.substr(placements_prefix.size())};
@@ -68,6 +71,20 @@ void directory::forget(const std::string& sandbox) {
   if (asked != requests_.end() && asked->second == sandbox)
     requests_.erase(asked);
   placements_.erase(at);
+}
+
+/// Those of sandboxes that are there are found by their placements.
+void directory::apply_request(const record& what, bool erased) {
+  auto read = decode_gone_request(erased ? std::string_view{} : what.value);
+  const std::lock_guard guard{mutex_};
+  if (erased || read || is_valid_id(what.value))
+    bad_.erase(what.key);
+  else
+    bad_[what.key] = true;
+  if (read)
+    gone_[what.key] = {what.key, what.revision, std::move(*read)};
+  else
+    gone_.erase(what.key);
 }
 
 void directory::apply_node(std::string_view rest, const record& what,
@@ -166,6 +183,21 @@ directory::of_request(const std::string& owner, const std::string& id) const {
                                : std::optional{placements_.at(at->second)};
 }
 
+std::optional<gone_request> directory::gone(const std::string& owner,
+                                            const std::string& id) const {
+  const std::lock_guard guard{mutex_};
+  const auto at = gone_.find(request_key(owner, id));
+  return at == gone_.end() ? std::nullopt : std::optional{at->second.what};
+}
+
+std::vector<directory::kept_request> directory::gone_requests() const {
+  std::vector<kept_request> out;
+  const std::lock_guard guard{mutex_};
+  for (const auto& [_, each] : gone_)
+    out.push_back(each);
+  return out;
+}
+
 std::vector<node_view> directory::nodes() const {
   std::vector<node_view> out;
   {
@@ -241,7 +273,12 @@ result<placement_record> directory::find(std::string_view reference,
 
 std::size_t directory::unreadable() const {
   const std::lock_guard guard{mutex_};
-  return bad_.size();
+  return bad_.size() + bad_histories_;
+}
+
+void directory::unreadable_histories(std::size_t count) {
+  const std::lock_guard guard{mutex_};
+  bad_histories_ = count;
 }
 
 } // namespace caged

@@ -18,9 +18,10 @@
 namespace caged {
 
 /// The fleet as this node last saw it: nodes, and where sandboxes are. Fed by
-/// what the store tells of "nodes/" and "placements/", in any order; a record
-/// that cannot be read is as if it were not there, and counted. It may be old:
-/// only the owner of a sandbox knows better. Thread-safe; nothing blocks.
+/// what the store tells of "nodes/", "placements/" and "requests/", in any
+/// order; a record that cannot be read is as if it were not there, and counted.
+/// It may be old: only the owner of a sandbox knows better. Thread-safe;
+/// nothing blocks.
 class directory {
 public:
   /// A change of the store (nodes/store_follower.hpp). Keys that are of no
@@ -47,6 +48,16 @@ public:
   /// The sandbox that this `up` made.
   std::optional<placement_record> of_request(const std::string& owner,
                                              const std::string& id) const;
+  /// The `up` whose sandbox was destroyed a short while ago.
+  std::optional<gone_request> gone(const std::string& owner,
+                                   const std::string& id) const;
+  struct kept_request {
+    std::string key;
+    std::int64_t revision = 0;
+    gone_request what;
+  };
+  /// All of those.
+  std::vector<kept_request> gone_requests() const;
   std::vector<placement_record> placements() const;
   /// How many sandboxes are placed on each node, by its id.
   std::map<std::string, std::uint32_t> placed() const;
@@ -56,6 +67,8 @@ public:
                                 std::string_view owner, bool admin) const;
   /// Records that cannot be read.
   std::size_t unreadable() const;
+  /// So many of those that no view is fed with (actors/histories.hpp).
+  void unreadable_histories(std::size_t count);
 
 private:
   struct entry {
@@ -78,6 +91,7 @@ private:
   };
   void forget(const std::string& sandbox);
   void apply_node(std::string_view rest, const record& what, bool erased);
+  void apply_request(const record& what, bool erased);
   static node_view view_of(const entry& from);
 
   mutable std::mutex mutex_;
@@ -87,6 +101,8 @@ private:
   std::map<std::string, std::string, std::less<>> keys_; ///< key -> node
   /// (owner, request id) -> sandbox
   std::map<std::pair<std::string, std::string>, std::string> requests_;
+  std::map<std::string, kept_request, std::less<>> gone_; ///< by key
+  std::size_t bad_histories_ = 0;
   bool loaded_ = false;
   liveness tell_;
 };

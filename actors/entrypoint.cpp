@@ -84,8 +84,11 @@ void entrypoint_state::handle(const request_ptr& request) {
                                     context->node, request->caller});
           },
           [&](const api::up&) {
-            if (has_peers() && request->hop == 0)
-              return place(request);
+            if (has_peers() && request->hop == 0) {
+              if (!repeats_gone(request))
+                place(request);
+              return;
+            }
             up(request);
           },
           [&](const api::template_read& what) { give_template(request, what); },

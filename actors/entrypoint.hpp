@@ -14,6 +14,7 @@
 #include <caf/typed_actor.hpp>
 #include <caf/typed_event_based_actor.hpp>
 
+#include "actors/history_record.hpp"
 #include "actors/node_context.hpp"
 #include "actors/peer_links.hpp"
 #include "actors/supervisor.hpp"
@@ -138,6 +139,7 @@ private:
     on_placed elsewhere;
     std::optional<found_sandbox> found; ///< here, by its prefix
     failure why;                        ///< it was not found here
+    std::optional<failure> unread;      ///< why nobody knows its history
   };
   using search_ptr = std::shared_ptr<search>;
   /// This node is one of several.
@@ -150,6 +152,13 @@ private:
   void pass_on(const request_ptr& request, const placement_record& placed);
   bool answer_lost(const request_ptr& request, const placement_record& placed,
                    const node_view& of);
+
+  // entrypoint_history.cpp: what the store has of those whose node is away.
+  void in_copies(const search_ptr& what);
+  void why_lost(const request_ptr& request, const placement_record& placed,
+                const cause& silent);
+  void tell_copy(const api::request& request, const history_record& copy);
+  bool repeats_gone(const request_ptr& request);
 
   // entrypoint_calls.cpp: what another node, or this one, works on.
   /// Takes one answer; true when it was the last. An error is one.

@@ -1,6 +1,7 @@
 #include "actors/entrypoint.hpp"
 
 #include "actors/fleet_admin.hpp"
+#include "actors/histories.hpp"
 #include "messages/text.hpp"
 
 // Nodes of the fleet: listed, cordoned, forgotten.
@@ -112,7 +113,13 @@ void entrypoint_state::remove_node(const request_ptr& request,
       self, context->store_calls,
       [store = context->store, id = which.id, name = which.name,
        force = what.force, who = request->caller]() -> result<forgotten> {
-        return forget_node(*store, id, name, force, who);
+        auto done = forget_node(*store, id, name, force, who);
+        // Where that fails, sweep_histories does it.
+        if (done && done->sandboxes > 0)
+          (void)mark_lost(*store, id,
+                          {wall_clock_ms(), phase::lost, phase::lost, who,
+                           "node " + name + " was removed from the fleet"});
+        return done;
       },
       [this, request, id = which.id,
        name = which.name](const result<forgotten>& done) {

@@ -138,7 +138,7 @@ void entrypoint_state::in_memories(const search_ptr& what) {
       if (each.live && !is_here(each.node.id))
         asked.push_back(each.node.id);
   if (asked.empty())
-    return by_prefix(what);
+    return in_copies(what);
   auto left = std::make_shared<std::size_t>(asked.size());
   for (const auto& each : asked) {
     auto take = [this, what, left, node = each](api::reply_body& got) {
@@ -150,7 +150,7 @@ void entrypoint_state::in_memories(const search_ptr& what) {
         there.node = node;
         what->elsewhere(there);
       } else if (*left > 0 && --*left == 0) {
-        by_prefix(what);
+        in_copies(what);
       }
       return true;
     };
@@ -168,7 +168,9 @@ void entrypoint_state::by_prefix(const search_ptr& what) {
     return refuse(from, seen.error());
   if (!what->found) {
     if (!seen || what->why.code != ec::not_found)
-      return refuse(from, what->why);
+      return refuse(from, what->unread && what->why.code == ec::not_found
+                              ? *what->unread
+                              : what->why);
     return settle(what, *seen);
   }
   if (seen && seen->sandbox != what->found->id)
@@ -212,8 +214,7 @@ bool entrypoint_state::answer_lost(const request_ptr& request,
     return true;
   }
   if (std::holds_alternative<api::why>(request->body)) {
-    answer(*request,
-           api::why_reply{placed.sandbox, {lost_info(placed, of).last_cause}});
+    why_lost(request, placed, lost_info(placed, of).last_cause);
     return true;
   }
   return false;

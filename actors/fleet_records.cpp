@@ -2,52 +2,14 @@
 
 #include <limits>
 
-#include <nlohmann/json.hpp>
-
+#include "actors/record_json.hpp"
 #include "messages/sandbox.hpp"
 
 namespace caged {
 
 namespace {
 
-using nlohmann::json;
-
-/// More than any node has; keeps sums far from their types' ends.
-constexpr std::uint64_t most = 1'000'000'000'000'000;
-
-/// What a reader throws to its own function's end.
-struct unreadable {
-  const char* member;
-};
-
-template <class Read>
-auto reading(const char* what, std::string_view value, Read read)
-    -> result<decltype(read(std::declval<const json&>()))> {
-  const auto doc = json::parse(value, nullptr, false);
-  try {
-    if (!doc.is_object())
-      throw unreadable{"JSON object"};
-    return read(doc);
-  } catch (const unreadable& why) {
-    return fail(ec::malformed, std::string{"a record of the store is no "}
-                                   + what + ": it has no good " + why.member);
-  }
-}
-
-std::string text_in(const json& from, const char* name) {
-  const auto at = from.find(name);
-  if (at == from.end() || !at->is_string())
-    throw unreadable{name};
-  return at->get<std::string>();
-}
-
-std::uint64_t number_in(const json& from, const char* name) {
-  const auto at = from.find(name);
-  if (at == from.end() || !at->is_number_unsigned()
-      || at->get<std::uint64_t>() > most)
-    throw unreadable{name};
-  return at->get<std::uint64_t>();
-}
+using namespace record_json;
 
 json capacity_json(const capacity& what) {
   return {{"cpus", what.cpus},
@@ -67,10 +29,6 @@ capacity capacity_in(const json& from, const char* name) {
   out.memory_mb = number_in(*at, "memory_mb");
   out.disk_gb = number_in(*at, "disk_gb");
   return out;
-}
-
-std::string dump(const json& what) {
-  return what.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
 } // namespace
@@ -228,13 +186,33 @@ result<placement_record> decode_placement(std::string_view sandbox,
     out.owner = text_in(from, "owner");
     out.name = text_in(from, "name");
     out.request_id = text_in(from, "request");
-    const auto digest = from.find("digest");
-    if (digest == from.end() || !digest->is_number_unsigned())
-      throw unreadable{"digest"};
-    out.digest = digest->get<std::uint64_t>();
+    out.digest = digest_in(from, "digest");
     out.takes = capacity_in(from, "takes");
-    const auto created = number_in(from, "created_ms");
-    out.created_ms = static_cast<std::int64_t>(created);
+    out.created_ms = time_in(from, "created_ms");
+    return out;
+  });
+}
+
+std::string encode(const gone_request& what) {
+  return dump({{"sandbox", what.sandbox},
+               {"node", what.node},
+               {"node_name", what.node_name},
+               {"digest", what.digest},
+               {"cause", what.cause},
+               {"gone_ms", what.gone_ms}});
+}
+
+result<gone_request> decode_gone_request(std::string_view value) {
+  return reading("request", value, [](const json& from) {
+    gone_request out;
+    out.sandbox = text_in(from, "sandbox");
+    if (!is_valid_id(out.sandbox))
+      throw unreadable{"sandbox"};
+    out.node = text_in(from, "node");
+    out.node_name = text_in(from, "node_name");
+    out.digest = digest_in(from, "digest");
+    out.cause = text_in(from, "cause");
+    out.gone_ms = time_in(from, "gone_ms");
     return out;
   });
 }

@@ -65,6 +65,19 @@ struct placement_record {
                          const placement_record&) = default;
 };
 
+/// "requests/OWNER/ID", when the sandbox that this `up` made is destroyed: what
+/// a repeat is answered. (While it is there the value is its id.)
+struct gone_request {
+  std::string sandbox;
+  std::string node;      ///< id of the node that had it, and sweeps this
+  std::string node_name; ///< as its answers name it
+  std::uint64_t digest = 0;
+  std::string cause; ///< the last one's text
+  std::int64_t gone_ms = 0;
+
+  friend bool operator==(const gone_request&, const gone_request&) = default;
+};
+
 // Keys. "nodes/ID/live" is there while the node is: under its lease, the value
 // is of no meaning. "nodes/ID/cordon" is there while it takes no new sandboxes;
 // the value says who wanted that.
@@ -75,7 +88,8 @@ std::string placement_key(std::string_view sandbox);
 std::string removed_key(std::string_view node);
 /// The value is the sandbox's id.
 std::string name_key(std::string_view owner, std::string_view name);
-/// Of an `up`: the value is the id of the sandbox that it made.
+/// Of an `up`: the value is the id of the sandbox that it made, or a
+/// gone_request.
 std::string request_key(std::string_view owner, std::string_view request_id);
 /// The id in "nodes/ID/WHAT"; empty when it is no such key.
 std::string_view node_of_key(std::string_view key, std::string_view what);
@@ -84,10 +98,12 @@ std::string encode(const node_record& what);
 std::string encode(const reserved_record& what);
 std::string encode(const offers_record& what);
 std::string encode(const placement_record& what);
+std::string encode(const gone_request& what);
 result<node_record> decode_node(std::string_view id, std::string_view value);
 result<reserved_record> decode_reserved(std::string_view value);
 result<offers_record> decode_offers(std::string_view value);
 result<placement_record> decode_placement(std::string_view sandbox,
                                           std::string_view value);
+result<gone_request> decode_gone_request(std::string_view value);
 
 } // namespace caged

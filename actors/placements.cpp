@@ -95,8 +95,8 @@ result<void> place(store& to, const sandbox_record& sandbox,
 }
 
 result<void> unplace(store& from, const sandbox_record& sandbox,
-                     const std::string& node_id) {
-  auto done = unbook(from, sandbox.id, node_id);
+                     const std::string& node_id, const gone_request* remember) {
+  auto done = unbook(from, sandbox.id, node_id, remember);
   if (done)
     return done;
   if (done.error().code == ec::conflict) // another node's by now

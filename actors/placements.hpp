@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "actors/fleet_records.hpp"
 #include "actors/journal.hpp"
 #include "actors/lifecycle.hpp"
 #include "actors/store.hpp"
@@ -44,9 +45,11 @@ result<void> erase_strays(store& from, const strays& what,
 result<void> place(store& to, const sandbox_record& sandbox,
                    const std::string& node_id, const capacity& total);
 
-/// The reverse; absent ones, and what is another's by now, are fine.
+/// The reverse; absent ones, and what is another's by now, are fine. With
+/// `remember` a repeat of its `up` is answered by that for a while.
 result<void> unplace(store& from, const sandbox_record& sandbox,
-                     const std::string& node_id);
+                     const std::string& node_id,
+                     const gone_request* remember = nullptr);
 
 /// A failed sandbox keeps no cpus and no memory.
 result<void> keep_disk_only(store& in, const sandbox_record& sandbox);

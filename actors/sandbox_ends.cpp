@@ -156,15 +156,24 @@ void sandbox_state::free_everything() {
           }
           auto asked_by = last_.who;
           auto why = note(phase::destroyed, asked_by, "everything is freed");
+          // Other nodes have no memory of it. Of one that was never there
+          // nothing is kept: the same request may still become one elsewhere.
+          std::optional<gone_request> remember;
+          if (context->peers && (!start_error_ || record_.disk_kept))
+            remember =
+                gone_request{record_.id,     context->node_id, context->node,
+                             record_.digest, why.text,         why.time_ms};
           offload(
               self, context->store_calls,
               [store = context->store, journal = context->journal,
-               logs = context->logs, record = record_, why,
+               logs = context->logs, record = record_, why, remember,
                node = context->node_id]() -> result<void> {
                 // The journal's commit is the last: a daemon that dies before
                 // it frees again what has a record there and no placement.
                 logs->remove(record.id);
-                if (auto gone = unplace(*store, record, node); !gone)
+                if (auto gone = unplace(*store, record, node,
+                                        remember ? &*remember : nullptr);
+                    !gone)
                   return gone;
                 return journal->release(record, why, {});
               },

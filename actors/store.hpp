@@ -100,4 +100,8 @@ public:
 /// leaves the rest. Errors: those of commit.
 result<void> erase_all(store& from, const std::vector<std::string>& keys);
 
+/// Erases those that are as they were read, in as few commits as it takes; what
+/// has changed since stays. Errors: those of commit, but conflict.
+result<void> erase_unchanged(store& from, const std::vector<record>& what);
+
 } // namespace caged

@@ -201,26 +201,24 @@ void supervisor_state::changed(const sandbox_changed& what) {
   auto waiting = waiters_.find(what.info.id);
   if (waiting != waiters_.end()) {
     bool over = true;
-    for (const auto& who : waiting->second) {
-      if (what.ready) {
+    if (what.ready) {
+      for (const auto& who : waiting->second)
         context->clients->send({who.route, who.id, api::up_reply{item.info}});
-      } else if (what.gone || what.info.state == phase::failed
-                 || (what.error && what.info.state == phase::stopping)) {
-        // The last: what is left of it could not be freed yet (disk full).
-        auto why = what.error.value_or(
-            failure{ec::wrong_state,
-                    what.info.id + " was destroyed while it was being made",
-                    {}});
-        context->metrics->error(why.code);
-        context->clients->send(
-            {who.route, who.id,
-             api::error_reply{why, what.info.id, context->node}});
-      } else {
-        over = false;
-        if (!what.step.empty())
+    } else if (what.gone || what.info.state == phase::failed
+               || (what.error && what.info.state == phase::stopping)) {
+      // The last: what is left of it could not be freed yet (disk full).
+      auto why = what.error.value_or(
+          failure{ec::wrong_state,
+                  what.info.id + " was destroyed while it was being made",
+                  {}});
+      refuse_waiters(std::move(waiting->second), std::move(why), what.info.id,
+                     item.info.owner, item.request_id);
+    } else {
+      over = false;
+      if (!what.step.empty())
+        for (const auto& who : waiting->second)
           context->clients->send(
               {who.route, who.id, api::up_progress{what.step}});
-      }
     }
     if (over)
       waiters_.erase(what.info.id);

@@ -175,6 +175,9 @@ private:
 
   void refuse(const api::request& request, failure why,
               const std::string& sandbox = {});
+  void refuse_waiters(std::vector<waiter> whom, failure why,
+                      const std::string& sandbox, const std::string& owner,
+                      const std::string& request_id);
   bool answered_before(const api::request& request, const api::up& what);
   node_view here() const;
   const sandbox_info* find_destroyed(const std::string& reference,

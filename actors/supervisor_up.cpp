@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "actors/booking.hpp"
 #include "actors/no_booking.hpp"
 #include "actors/placements.hpp"
 #include "actors/scheduler.hpp"
@@ -26,6 +27,37 @@ void supervisor_state::refuse(const api::request& request, failure why,
   context->clients->send(
       {request.route, request.id,
        api::error_reply{std::move(why), sandbox, context->node}});
+}
+
+/// Those who wait for a sandbox that will not be. What their request made on
+/// another node may be destroyed: then they are answered as that node does it.
+void supervisor_state::refuse_waiters(std::vector<waiter> whom, failure why,
+                                      const std::string& sandbox,
+                                      const std::string& owner,
+                                      const std::string& request_id) {
+  const auto code = why.code;
+  auto tell = [this, whom = std::move(whom)](const api::error_reply& error) {
+    for (const auto& who : whom) {
+      context->metrics->error(error.why.code);
+      context->clients->send({who.route, who.id, error});
+    }
+  };
+  api::error_reply error{std::move(why), sandbox, context->node};
+  if (!context->peers
+      || (code != ec::wrong_state && code != ec::conflict)) // by book
+    return tell(error);
+  offload(
+      self, context->store_calls,
+      [store = context->store, owner, request_id] {
+        return find_gone_request(*store, owner, request_id);
+      },
+      [tell, error](const result<std::optional<gone_request>>& got) mutable {
+        if (got && *got) {
+          error.sandbox = (*got)->sandbox;
+          error.node = (*got)->node_name;
+        }
+        tell(error);
+      });
 }
 
 std::string supervisor_state::fresh_id() const {
@@ -65,13 +97,17 @@ bool supervisor_state::answered_before(const api::request& request,
   auto known = sandboxes_.find(id);
   if (known == sandboxes_.end()) {
     auto gone = destroyed_.find(id);
-    refuse(request,
-           {ec::wrong_state,
-            id + " was made by this request and is destroyed: "
-                + (gone == destroyed_.end() ? std::string{}
-                                            : gone->second.last_cause.text),
-            "caged why " + id + " shows its history"},
-           id);
+    refuse(
+        request,
+        repeat_of_gone(request.id, digest,
+                       {id,
+                        {},
+                        {},
+                        digest,
+                        gone == destroyed_.end() ? std::string{}
+                                                 : gone->second.last_cause.text,
+                        0}),
+        id);
   } else if (known->second.ready || was_ready(known->second.info)) {
     context->clients->send(
         {request.route, request.id, api::up_reply{known->second.info}});
@@ -225,12 +261,8 @@ void supervisor_state::created(const sandbox_record& record,
   if (it == sandboxes_.end())
     return;
   if (!written) {
-    for (const auto& who : waiters_[record.id]) {
-      context->metrics->error(written.error().code);
-      context->clients->send(
-          {who.route, who.id,
-           api::error_reply{written.error(), {}, context->node}});
-    }
+    refuse_waiters(std::move(waiters_[record.id]), written.error(), {},
+                   record.owner, record.request_id);
     requests_.erase({request->caller, request->id});
     if (written.error().code == ec::unavailable) {
       doubtful_.push_back(record);

@@ -17,7 +17,9 @@
 #include <caf/send.hpp>
 
 #include "actors/entrypoint.hpp"
+#include "actors/publisher.hpp"
 #include "actors/supervisor.hpp"
+#include "actors/told_journal.hpp"
 #include "caged_version.hpp"
 #include "messages/curve_pair.hpp"
 #include "messages/text.hpp"
@@ -68,9 +70,6 @@ std::string host_name() {
   utsname about{};
   return ::uname(&about) == 0 ? about.nodename : "";
 }
-
-/// History of destroyed sandboxes (DESIGN.md, section 8).
-constexpr auto history_kept = std::chrono::hours(7 * 24);
 
 /// CAF's own worker threads: actors never block, so few do.
 constexpr std::size_t actor_threads = 2;
@@ -132,9 +131,7 @@ result<std::unique_ptr<runtime>> make_driver(const node_config& config,
 result<node_memory> remember(journal& from, store& placements,
                              const std::string& node_id) {
   node_memory out;
-  auto oldest =
-      wall_clock_ms() - std::chrono::milliseconds(history_kept).count();
-  if (auto done = from.expire(oldest); !done)
+  if (auto done = from.expire(wall_clock_ms() - history_kept_ms); !done)
     return tl::unexpected<failure>(done.error());
   auto live = from.sandboxes();
   auto gone = from.destroyed();
@@ -211,6 +208,7 @@ private:
   std::atomic<const membership*> member_view_{nullptr}; ///< for actors
   std::vector<std::unique_ptr<store_follower>> followers_;
   supervisor_actor supervisor_;
+  publisher_actor publisher_; ///< none where the store is its own
   entrypoint_actor entrypoint_;
   std::promise<entrypoint_actor> entrypoint_ready_;
   bool stopped_ = false;
@@ -406,6 +404,11 @@ result<void> running_node::begin(const node_config& config,
     context->pool_ready = std::make_shared<pool_counts>();
     context->templates_in = system_->spawn<caf::detached>(worker);
     context->templates_out = system_->spawn<caf::detached>(worker);
+    publisher_ = system_->spawn(publisher, context_ptr{context},
+                                std::function<std::int64_t()>{wall_clock_ms});
+    context->journal = std::make_shared<told_journal>(
+        std::move(context->journal),
+        publishing(publisher_, context->node_id, context->node));
   }
   context_ = context;
   // Known to itself before the store tells anything, and before anybody asks.
@@ -457,6 +460,8 @@ result<void> running_node::begin(const node_config& config,
   // start.
   caf::anon_send(supervisor_, atom::start::value);
   caf::anon_send(entrypoint_, atom::start::value); // in this order
+  if (publisher_)
+    caf::anon_send(publisher_, atom::start::value);
 
   if (tcp_)
     std::ofstream{config.run_dir / "listen-address", std::ios::trunc}
@@ -516,7 +521,8 @@ node_record running_node::own_record(const node_config& config) const {
   return self;
 }
 
-/// What the store tells of nodes and placements.
+/// What the store tells of nodes and placements, and of requests that nodes
+/// have no memory of.
 void running_node::follow_fleet() {
   followers_.push_back(std::make_unique<store_follower>(
       context_->store, "nodes/",
@@ -536,6 +542,12 @@ void running_node::follow_fleet() {
       [fleet = context_->fleet](const record& what, bool erased) {
         fleet->apply(what, erased);
       }));
+  if (publisher_)
+    followers_.push_back(std::make_unique<store_follower>(
+        context_->store, "requests/",
+        [fleet = context_->fleet](const record& what, bool erased) {
+          fleet->apply(what, erased);
+        }));
 }
 
 /// A store of its own: the same records, of one node.
@@ -634,6 +646,13 @@ void running_node::stop() {
     caf::anon_send(supervisor_, atom::stop::value);
     entrypoint_ = entrypoint_actor{};
     supervisor_ = supervisor_actor{};
+    if (publisher_) {
+      // It still needs the workers. A store that is away is not waited for.
+      constexpr auto patience = std::chrono::seconds(2);
+      caf::scoped_actor here{*system_};
+      here->request(std::exchange(publisher_, {}), patience, atom::stop::value)
+          .receive([](bool) {}, [](const caf::error&) {});
+    }
     if (context_) {
       caf::anon_send(context_->driver_workers, atom::stop::value);
       caf::anon_send(context_->records, atom::stop::value);

@@ -22,17 +22,18 @@ refused not_understood(const failure& why) {
 
 } // namespace
 
-answered<wire::ranged> list(client& with, const std::string& prefix) {
+answered<wire::ranged> list(client& with, const std::string& prefix,
+                            bool keys_only) {
   const auto end = wire::range_end(prefix);
   wire::ranged out;
-  for (wire::range next{prefix, end, page}; true;) {
+  for (wire::range next{prefix, end, page, 0, keys_only}; true;) {
     auto got = with.call("/v3/kv/range", wire::write(next));
     if (!got) {
       if (got.error().code != compacted_code || next.revision == 0)
         return tl::unexpected<refused>(std::move(got.error()));
       // The revision of the first page is forgotten: once more.
       out = {};
-      next = {prefix, end, page};
+      next = {prefix, end, page, 0, keys_only};
       continue;
     }
     auto read = wire::read_range(got->body);
@@ -80,7 +81,7 @@ result<std::shared_ptr<void>> watch_stream::add(const std::string& prefix,
 /// The revision of now; the first time it also starts the thread, there.
 result<std::int64_t> watch_stream::begin() {
   if (!thread_.joinable()) {
-    auto listed = list(with_, prefix_);
+    auto listed = list(with_, prefix_, true);
     if (!listed)
       return tl::unexpected<failure>(std::move(listed.error().why));
     for (auto& one : listed->records)

@@ -12,7 +12,8 @@
 namespace caged::etcd {
 
 /// All records under a prefix as of one revision, in key order, read in pages.
-answered<wire::ranged> list(client& with, const std::string& prefix);
+answered<wire::ranged> list(client& with, const std::string& prefix,
+                            bool keys_only = false);
 
 /// All changes under one prefix, from one /v3/watch for all watchers, on a
 /// thread of its own that is there from the first one on. What is seen goes to

@@ -4,6 +4,8 @@
 
 #include "actors/directory.hpp"
 #include "actors/fleet_records.hpp"
+#include "actors/history_record.hpp"
+#include "messages/text.hpp"
 
 using namespace caged;
 
@@ -16,6 +18,16 @@ void check(const result<Record>& read,
   if (!read)
     return;
   const auto second = again(id, encode(*read));
+  if (!second || !(*second == *read))
+    std::abort();
+}
+
+template <class Record>
+void check(const result<Record>& read,
+           result<Record> (*again)(std::string_view)) {
+  if (!read)
+    return;
+  const auto second = again(encode(*read));
   if (!second || !(*second == *read))
     std::abort();
 }
@@ -39,22 +51,34 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data,
   (void)view.placements();
   (void)view.placed();
   (void)view.find(what.value, "uid:0", true);
+  (void)view.gone("uid:0", what.value);
   view.apply(what, true);
-  if (!view.nodes().empty() || !view.placements().empty())
+  if (!view.nodes().empty() || !view.placements().empty()
+      || !view.gone_requests().empty())
     std::abort(); // what was erased is not there
   check<node_record>(decode_node("n", what.value), decode_node, "n");
   constexpr std::string_view id = "cage-00000000";
   check<placement_record>(decode_placement(id, what.value), decode_placement,
                           id);
-  if (const auto read = decode_offers(what.value)) {
-    const auto second = decode_offers(encode(*read));
-    if (!second || *second != *read)
+  check<history_record>(decode_history(id, what.value), decode_history, id);
+  check(decode_reserved(what.value), decode_reserved);
+  check(decode_offers(what.value), decode_offers);
+  check(decode_gone_request(what.value), decode_gone_request);
+  check(decode_past_name(what.value), decode_past_name);
+  if (auto read = decode_history(id, what.value)) {
+    // With a long history behind it, as when its node is removed.
+    const auto had = read->causes.size() + read->left_out;
+    constexpr std::size_t more = 40;
+    for (std::size_t i = 0; i < more; ++i)
+      read->causes.push_back(
+          {1, phase::running, phase::running, "a", std::string(500, 'x')});
+    shorten(*read);
+    if (encode(*read).size() > history_bytes_most
+        || read->causes.size() + read->left_out != had + more)
       std::abort();
-  }
-  if (const auto read = decode_reserved(what.value)) {
-    const auto second = decode_reserved(encode(*read));
-    if (!second || !(*second == *read))
-      std::abort();
+    for (const auto& each : told(*read))
+      if (each.text != escape_text(each.text))
+        std::abort();
   }
   return 0;
 }

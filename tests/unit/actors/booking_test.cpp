@@ -225,6 +225,34 @@ TEST_CASE(
   CHECK(book(in, place_for(3, "a", "web"), for_two));
 }
 
+TEST_CASE("a request whose sandbox is destroyed makes no other for a while") {
+  faulty_store in;
+  const auto first = place_for(1, "a");
+  REQUIRE(book(in, first, small));
+  const gone_request kept{first.sandbox, "a", "one", 0, "it was freed", 5};
+  for (int twice = 0; twice < 2; ++twice)
+    REQUIRE(unbook(in, first.sandbox, "a", &kept));
+  CHECK(look_at_books(in) == "");
+  auto again = place_for(2, "b");
+  again.request_id = first.request_id;
+  again.digest = first.digest;
+  CHECK(find_gone_request(in, first.owner, first.request_id).value()->digest
+        == first.digest);
+  CHECK_FALSE(find_request(in, first.owner, first.request_id).value());
+  const auto why = book(in, again, small).error();
+  CHECK(why.code == ec::wrong_state);
+  CHECK(why.message
+        == first.sandbox
+               + " was made by this request and is destroyed: it was freed");
+  again.digest = 77;
+  CHECK(book(in, again, small).error().code == ec::conflict);
+  CHECK(look_at_books(in) == "");
+  // Another owner's request of that id is another.
+  again.owner = "uid:7";
+  CHECK(book(in, again, small));
+  CHECK_FALSE(find_gone_request(in, "uid:7", first.request_id).value());
+}
+
 TEST_CASE("a name that is another's stays when a sandbox is unbooked") {
   faulty_store in;
   REQUIRE(book(in, place_for(1, "a", "web"), for_two));

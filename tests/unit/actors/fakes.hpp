@@ -17,6 +17,8 @@
 #include "actors/directory.hpp"
 #include "actors/entrypoint.hpp"
 #include "actors/fleet_records.hpp"
+#include "actors/publisher.hpp"
+#include "actors/told_journal.hpp"
 #include "messages/text.hpp"
 
 /// A whole node without kernel, disk or sockets, in simulated time.
@@ -515,8 +517,16 @@ public:
   std::shared_ptr<memory_logs> logs = std::make_shared<memory_logs>();
   std::shared_ptr<node_context> context = std::make_shared<node_context>();
   supervisor_actor supervisor_handle;
+  publisher_actor publisher_handle; ///< one of several nodes has it
   entrypoint_actor entry;
   bool stop_requested = false;
+  /// The wall clock, moved on with the simulated time.
+  std::function<std::int64_t()> now_ms = [this, from = wall_clock_ms()] {
+    return from
+           + std::chrono::duration_cast<std::chrono::milliseconds>(
+                 system->clock().now().time_since_epoch())
+                 .count();
+  };
   /// When the actors are there and have not been told to start.
   std::function<void()> before_start;
 
@@ -583,6 +593,12 @@ public:
     fresh->templates_in = system->spawn(worker);
     fresh->templates_out = system->spawn(worker);
     context = fresh;
+    if (context->peers) {
+      publisher_handle = system->spawn(publisher, context_ptr{context}, now_ms);
+      context->journal = std::make_shared<told_journal>(
+          journal,
+          publishing(publisher_handle, context->node_id, context->node));
+    }
     node_memory memory;
     memory.sandboxes = journal->sandboxes().value();
     memory.destroyed = journal->destroyed().value();
@@ -596,11 +612,18 @@ public:
       before_start();
     caf::anon_send(supervisor_handle, atom::start::value);
     caf::anon_send(entry, atom::start::value);
+    if (publisher_handle)
+      caf::anon_send(publisher_handle, atom::start::value);
     run();
   }
+  /// As if it were killed: what the publisher has not written is forgotten.
   void halt() {
     if (!supervisor_handle)
       return;
+    if (publisher_handle)
+      caf::anon_send_exit(publisher_handle, caf::exit_reason::kill);
+    context->journal = journal;
+    publisher_handle = publisher_actor{};
     caf::anon_send(entry, atom::stop::value);
     caf::anon_send(supervisor_handle, atom::stop::value);
     run();

@@ -92,6 +92,13 @@ public:
     const auto got = nodes_[i]->at.answers<api::up_reply>(ask(i, up, caller));
     return got.empty() ? std::string{} : got.back().sandbox.id;
   }
+  /// Moves the time of all nodes on.
+  template <class Duration>
+  void pass(Duration time) {
+    for (auto& each : nodes_)
+      each->at.pass(time);
+    run();
+  }
   /// Which node has this sandbox, by its journal.
   std::size_t owner_of(const std::string& sandbox) {
     for (std::size_t i = 0; i < nodes_.size(); ++i)

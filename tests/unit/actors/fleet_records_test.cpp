@@ -31,6 +31,11 @@ TEST_CASE("records of the fleet are read as they were written") {
   placement.takes = {2, 512, 5};
   placement.created_ms = 1'796'000'000'000;
   CHECK(decode_placement("cage-abc12345", encode(placement)) == placement);
+
+  const gone_request gone{
+      "cage-abc12345",       "node-1",         "one", 0xFFFFFFFFFFFFFFFFULL,
+      "everything is freed", 1'796'000'000'000};
+  CHECK(decode_gone_request(encode(gone)) == gone);
 }
 
 TEST_CASE("a record of the fleet that is none is refused, member by member") {
@@ -50,6 +55,8 @@ TEST_CASE("a record of the fleet that is none is refused, member by member") {
     REQUIRE_FALSE(got);
     CHECK(got.error().code == ec::malformed);
   }
+  CHECK_FALSE(decode_gone_request("cage-abc12345")); // its sandbox is there
+  CHECK_FALSE(decode_gone_request(encode(gone_request{})));
   CHECK_FALSE(decode_placement("cage-abc12345", "n1"));
   CHECK_FALSE(decode_placement("elsewhere", encode(placement_record{})));
   CHECK_FALSE(decode_node("node-1", R"({"name":"one"})"));
