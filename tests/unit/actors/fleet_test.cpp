@@ -171,6 +171,9 @@ TEST_CASE("who may not see a sandbox does not find it through any node") {
     CHECK(f[i].error_of(f.ask(i, api::destroy{id}, "key:eve")).code
           == ec::not_found);
   }
+  // Counted where it was asked, and nowhere else.
+  for (std::size_t i = 0; i < 2; ++i)
+    CHECK(f[i].metrics->refusals["owner"] == 2);
   CHECK(f[1].driver->running.count(id) == 1);
 }
 
