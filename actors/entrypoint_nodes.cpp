@@ -1,6 +1,7 @@
 #include "actors/entrypoint.hpp"
 
 #include "actors/fleet_admin.hpp"
+#include "actors/store_away.hpp"
 
 // Nodes of the fleet: listed, cordoned, forgotten.
 namespace caged {
@@ -51,6 +52,7 @@ void entrypoint_state::list_nodes(const api::request& request) {
     out.nodes.push_back(
         info_of(each, at == placed.end() ? 0 : at->second, context->node_id));
   }
+  out.notice = old_view(*context);
   answer(request, std::move(out));
 }
 
