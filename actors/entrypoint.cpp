@@ -73,7 +73,7 @@ void entrypoint_state::handle(const request_ptr& request) {
       && request->hop != 0)
     return client_gone(request->route);
   if (auto no = refusal_of(*request)) {
-    context->metrics->client_refused("role");
+    context->refused("role", request->caller, request->from);
     return refuse(*request, std::move(*no));
   }
   std::visit(

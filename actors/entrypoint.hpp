@@ -148,6 +148,7 @@ private:
   void in_store(const search_ptr& what);
   void in_memories(const search_ptr& what);
   void by_prefix(const search_ptr& what);
+  void not_found(const search_ptr& what);
   void settle(const search_ptr& what, const placement_record& placed);
   void pass_on(const request_ptr& request, const placement_record& placed);
   bool answer_lost(const request_ptr& request, const placement_record& placed,

@@ -5,6 +5,7 @@
 #include "actors/entrypoint.hpp"
 
 #include "actors/permissions.hpp"
+#include "actors/store_away.hpp"
 #include "messages/text.hpp"
 
 // What no single node can answer: every one is asked, and of those that are
@@ -51,6 +52,7 @@ void entrypoint_state::list_all(const request_ptr& request) {
                      [](const auto& a, const auto& b) {
                        return a.created_ms < b.created_ms;
                      });
+    all->out.notice = old_view(*context);
     answer(*request, std::move(all->out));
   };
   std::vector<std::string> others;

@@ -118,10 +118,11 @@ void entrypoint_state::join(const request_ptr& request, const api::join& what) {
       [this, request, use](result<api::join_reply> done) {
         if (done)
           return answer(*request, std::move(*done));
-        if (done.error().code == ec::denied && context->joining.refused)
-          context->joining.refused(use.name + ", " + request->caller + ": "
-                                       + done.error().message,
-                                   request->from);
+        if (done.error().code == ec::denied)
+          context->refused("join_token",
+                           use.name + ", " + request->caller + ": "
+                               + done.error().message,
+                           request->from);
         refuse(*request, done.error());
       });
 }

@@ -2,6 +2,7 @@
 
 #include "actors/fleet_admin.hpp"
 #include "actors/histories.hpp"
+#include "actors/store_away.hpp"
 #include "messages/text.hpp"
 
 // Nodes of the fleet: listed, cordoned, forgotten.
@@ -54,6 +55,7 @@ void entrypoint_state::list_nodes(const api::request& request) {
     out.nodes.push_back(
         info_of(each, at == placed.end() ? 0 : at->second, context->node_id));
   }
+  out.notice = old_view(*context);
   answer(request, std::move(out));
 }
 

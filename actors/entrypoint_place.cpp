@@ -3,8 +3,8 @@
 #include "actors/entrypoint.hpp"
 
 #include "actors/booking.hpp"
-#include "actors/no_booking.hpp"
 #include "actors/scheduler.hpp"
+#include "actors/store_away.hpp"
 #include "messages/text.hpp"
 
 // Which node an `up` goes to: the best by this node's view, and when that one

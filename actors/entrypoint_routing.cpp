@@ -76,7 +76,7 @@ void entrypoint_state::locate(const request_ptr& request,
             if (!has_peers() || what->request->hop != 0
                 || (what->why.code != ec::not_found
                     && what->why.code != ec::ambiguous))
-              return refuse(*what->request, what->why);
+              return not_found(what);
             in_view(what);
           });
 }
@@ -168,9 +168,7 @@ void entrypoint_state::by_prefix(const search_ptr& what) {
     return refuse(from, seen.error());
   if (!what->found) {
     if (!seen || what->why.code != ec::not_found)
-      return refuse(from, what->unread && what->why.code == ec::not_found
-                              ? *what->unread
-                              : what->why);
+      return not_found(what);
     return settle(what, *seen);
   }
   if (seen && seen->sandbox != what->found->id)
@@ -179,6 +177,19 @@ void entrypoint_state::by_prefix(const search_ptr& what) {
                              + what->found->id + " or " + seen->sandbox,
                          "name it by its id"});
   what->here(*what->found);
+}
+
+/// Nothing, or nothing that its sender may see. Ids are not guessed: who names
+/// another's has it from somewhere, and somebody should know.
+void entrypoint_state::not_found(const search_ptr& what) {
+  const auto& from = *what->request;
+  const auto of = context->fleet && from.hop == 0
+                      ? context->fleet->placement(what->reference)
+                      : std::nullopt;
+  if (of && !may_touch(from, of->owner))
+    context->refused("owner", from.caller, from.from);
+  refuse(from, what->unread && what->why.code == ec::not_found ? *what->unread
+                                                               : what->why);
 }
 
 /// A placement was found. One of this node's that its supervisor does not know

@@ -56,7 +56,10 @@ void entrypoint_state::list_tokens(const api::request& request) {
 void entrypoint_state::revoke_token(const request_ptr& request,
                                     const api::token_revoke& what) {
   const auto known = context->tokens->get(what.token, wall_clock_ms());
-  if (!known || !may_touch(*request, known->owner))
+  const bool theirs = known && may_touch(*request, known->owner);
+  if (known && !theirs)
+    context->refused("owner", request->caller, request->from);
+  if (!theirs)
     return refuse(*request, {ec::not_found,
                              "there is no token " + caged::quoted(what.token)
                                  + ", or it has expired",

@@ -80,8 +80,6 @@ struct join_services {
   std::function<result<key_pair>()> make_key;
   /// What the node itself uses; reads files. Empty: the store is its own.
   std::function<result<api::store_access>()> access;
-  /// Somebody's token was refused: counts and logs it. Not two at a time.
-  std::function<void(const std::string& who, const std::string& from)> refused;
 };
 
 } // namespace caged

@@ -46,8 +46,9 @@ public:
   virtual void refused_sample(const std::string& id) = 0;
   virtual void orphans(std::size_t count) = 0;
   /// Somebody was not let in, or one of their messages was not: "unknown_key",
-  /// "revoked_key", "handshake", "malformed", "too_large", "role",
-  /// "join_token", "caller" (it says for whom it asks and may not).
+  /// "revoked_key", "handshake", "malformed", "too_large", "role", "owner" (it
+  /// is another's), "join_token", "caller" (it says for whom it asks and may
+  /// not).
   virtual void client_refused(std::string_view reason) = 0;
   /// Of the MCP gateway: connections now, and one answer's status.
   virtual void gateway_connections(std::size_t count) = 0;

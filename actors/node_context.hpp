@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "actors/agent_port.hpp"
@@ -73,6 +74,12 @@ struct node_context {
   std::shared_ptr<client_sink> clients;
   std::shared_ptr<peer_links> peers; ///< empty: it is the only node
   std::shared_ptr<metrics_sink> metrics;
+  /// Somebody asked for what is not theirs: counts it (the reasons are
+  /// metrics_sink::client_refused's) and logs who and from where. For the
+  /// entrypoint: not two at a time.
+  std::function<void(std::string_view reason, const std::string& who,
+                     const std::string& from)>
+      refused;
   std::shared_ptr<exec_logs> logs;
   std::shared_ptr<token_table> tokens;
   std::shared_ptr<key_table> keys;

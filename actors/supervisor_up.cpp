@@ -3,9 +3,9 @@
 #include <algorithm>
 
 #include "actors/booking.hpp"
-#include "actors/no_booking.hpp"
 #include "actors/placements.hpp"
 #include "actors/scheduler.hpp"
+#include "actors/store_away.hpp"
 #include "messages/text.hpp"
 
 // `up`: what is refused, what is booked and written, and who starts when.

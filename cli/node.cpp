@@ -129,6 +129,7 @@ result<int> run_node_list(const common_options& with,
       std::cout << escape_text(each.id) << "\n";
   else
     std::cout << show(*got, with.as);
+  say_notice(got->notice);
   return 0;
 }
 

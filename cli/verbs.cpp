@@ -123,6 +123,7 @@ result<int> run_list(const common_options& with, const list_options& what) {
       std::cout << escape_text(sandbox.id) << "\n";
   else
     std::cout << show(got->sandboxes, with.as);
+  say_notice(got->notice);
   return 0;
 }
 

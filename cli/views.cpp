@@ -1,5 +1,7 @@
 #include "cli/views.hpp"
 
+#include <iostream>
+
 #include <nlohmann/json.hpp>
 
 #include "caged_version.hpp"
@@ -376,6 +378,11 @@ std::string show(const api::token_list_reply& reply, format as) {
          std::string{to_string(each.scope)}, each.owner,
          age(each.created_ms, now), date_time(each.expires_ms) + " UTC"});
   return out.str(stdout_has_colour());
+}
+
+void say_notice(const std::string& text) {
+  if (!text.empty())
+    std::cerr << "caged: " << escape_text(text) << "\n";
 }
 
 std::string show_version(format as) {

@@ -27,5 +27,7 @@ std::string show(const api::shutdown_reply& reply, format as);
 std::string show(const api::token_reply& reply, format as);
 std::string show(const api::token_list_reply& reply, format as);
 std::string show_version(format as);
+/// What is to be known about an answer, on stderr; nothing when it is empty.
+void say_notice(const std::string& text);
 
 } // namespace caged::cli

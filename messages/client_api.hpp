@@ -304,6 +304,8 @@ struct up_reply {
 
 struct list_reply {
   std::vector<sandbox_info> sandboxes;
+  /// Why it may be old, in a sentence; empty: it is not.
+  std::string notice = {};
 };
 
 struct get_reply {
@@ -485,6 +487,7 @@ struct key_revoke_reply {
 
 struct node_list_reply {
   std::vector<node_info> nodes; ///< by name
+  std::string notice = {};      ///< as list_reply's
 };
 
 /// Of node_get and node_cordon.

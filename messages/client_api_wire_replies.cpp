@@ -275,6 +275,7 @@ void fill_reply(v1::Envelope& to, const reply_body& body) {
                    auto* out = to.mutable_list_reply();
                    for (const auto& sandbox : b.sandboxes)
                      fill(out->add_sandboxes(), sandbox);
+                   out->set_notice(b.notice);
                  },
                  [&](const exec_started& b) {
                    auto* out = to.mutable_exec_started();
@@ -346,9 +347,10 @@ void fill_reply(v1::Envelope& to, const reply_body& body) {
                      fill(to.mutable_key_revoke_reply()->add_keys(), each);
                  },
                  [&](const node_list_reply& b) {
-                   to.mutable_node_list_reply();
+                   auto* out = to.mutable_node_list_reply();
                    for (const auto& each : b.nodes)
-                     fill(to.mutable_node_list_reply()->add_nodes(), each);
+                     fill(out->add_nodes(), each);
+                   out->set_notice(b.notice);
                  },
                  [&](const node_reply& b) {
                    fill(to.mutable_node_reply()->mutable_node(), b.node);
@@ -430,6 +432,7 @@ result<reply_body> read_reply_body(v1::Envelope& from) {
     list_reply out;
     for (const auto& sandbox : from.list_reply().sandboxes())
       out.sandboxes.push_back(read_info(sandbox));
+    out.notice = from.list_reply().notice();
     return reply_body{std::move(out)};
   }
   case v1::Envelope::kGetReply:
@@ -501,6 +504,7 @@ result<reply_body> read_reply_body(v1::Envelope& from) {
     node_list_reply out;
     for (const auto& each : from.node_list_reply().nodes())
       out.nodes.push_back(read_node(each));
+    out.notice = from.node_list_reply().notice();
     return reply_body{std::move(out)};
   }
   case v1::Envelope::kNodeReply:

@@ -224,11 +224,6 @@ void running_node::open_joining(const node_config& config,
     return context.joins->loaded();
   context.joining.make_key = [] { return make_key_pair({}); };
   context.joining.access = [config] { return read_access(config); };
-  context.joining.refused = [refused = std::make_shared<refusals>(exposer_)](
-                                const std::string& who,
-                                const std::string& from) {
-    refused->add("join_token", who, from);
-  };
   joins_ = std::make_unique<store_follower>(
       context.store, "joins/",
       [joins = context.joins](const record& what, bool erased) {
@@ -348,6 +343,11 @@ result<void> running_node::begin(const node_config& config,
     return tl::unexpected<failure>(exposer.error());
   exposer_ = std::move(*exposer);
   context->metrics = exposer_;
+  context->refused = [to = std::make_shared<refusals>(exposer_)](
+                         std::string_view reason, const std::string& who,
+                         const std::string& from) {
+    to->add(reason, who, from);
+  };
   if (auto done = open_trust(config, *context); !done)
     return done;
   if (config.gateway_address != "off") {

@@ -56,6 +56,11 @@ void check_without_etcd(const test_cluster& fleet, const Up& try_up) {
     for (unsigned each = 1; each <= fleet.nodes(); ++each)
       CHECK(has(list.out, "on-n" + std::to_string(each)));
     CHECK_FALSE(has(list.out, "lost"));
+    const auto old = "this is the fleet as n" + std::to_string(i);
+    CHECK(has(list.err, old));
+    const auto nodes = node.caged({"node", "list"});
+    CHECK(nodes.exit == 0);
+    CHECK(has(nodes.err, old));
     CHECK(node.state(there) == "running");
     CHECK(node.caged({"exec", there, "--", "hostname"}).out == there + "\n");
     CHECK(has(fleet.local(i, {"node", "status"}).out, "away"));

@@ -159,9 +159,10 @@ void check_role(hosts& f, std::vector<asker>& through, const subject& of,
 
 /// Whatever is asked about somebody else's sandbox, there is none: as of one
 /// that nobody has.
-void check_stranger(hosts& f, std::vector<asker>& through, const subject& of) {
+void check_stranger(std::vector<asker>& through, const subject& of) {
   const std::string nobodys = "cage-00000000";
   for (std::size_t i = 0; i < nodes; ++i) {
+    const auto before = refused(f[i], "owner");
     int named = 0;
     for (const auto& bare : every_request()) {
       const bool is_about_one = std::visit(
@@ -198,6 +199,9 @@ void check_stranger(hosts& f, std::vector<asker>& through, const subject& of) {
     CHECK(named > 10);
     const auto token = through[i].ask(api::token_revoke{of.token});
     CHECK(has(token.text(), "not_found: there is no token"));
+    ++named;
+    CHECK(refused(f[i], "owner") == before + named);
+    CHECK(logged(f[i], "owner", "key:bob", "127.0.0.1") >= 1);
     const auto list = through[i].ask(api::list{true, true, {}});
     REQUIRE(list.body);
     CHECK(std::get<api::list_reply>(*list.body).sandboxes.empty());
@@ -249,10 +253,11 @@ TEST_CASE("every verb has its yes or no by role, the same through each of "
     }));
 
   check_role(f, viewed, web, &permission::viewer);
-  check_stranger(f, his, of_bob);
+  check_stranger(his, of_bob);
   check_role(f, hers, web, &permission::user);
   for (std::size_t i = 0; i < nodes; ++i) {
     CAPTURE(i);
+    CHECK(logged(f[i], "role", "key:eve", "127.0.0.1") >= 1);
     // A key that nobody has authorised gets no further than the handshake.
     const auto before = refused(f[i], "unknown_key");
     mallory.go_to(f[i]);

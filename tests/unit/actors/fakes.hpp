@@ -545,6 +545,10 @@ public:
     context->agents = agents;
     context->clients = clients;
     context->metrics = metrics;
+    context->refused = [to = metrics](std::string_view reason,
+                                      const std::string&, const std::string&) {
+      to->client_refused(reason);
+    };
     context->logs = logs;
     context->tokens =
         std::make_shared<token_table>([](std::string_view secret) {

@@ -172,7 +172,26 @@ TEST_CASE("who may not see a sandbox does not find it through any node") {
     CHECK(f[i].error_of(f.ask(i, api::destroy{id}, "key:eve")).code
           == ec::not_found);
   }
+  // Counted where it was asked, and nowhere else.
+  for (std::size_t i = 0; i < 2; ++i)
+    CHECK(f[i].metrics->refusals["owner"] == 2);
   CHECK(f[1].driver->running.count(id) == 1);
+}
+
+TEST_CASE("a list says that it may be old while the store is away") {
+  fleet f{2};
+  const auto said = [&] {
+    const auto list = f.ask(0, api::list{});
+    const auto nodes = f.ask(0, api::node_list{});
+    const auto old = f[0].answers<api::list_reply>(list).at(0).notice;
+    CHECK(f[0].answers<api::node_list_reply>(nodes).at(0).notice == old);
+    return old;
+  };
+  CHECK(said().empty());
+  f[0].context->store_away = [] {
+    return std::optional{failure{ec::unavailable, "etcd is away", {}}};
+  };
+  CHECK(said() == "etcd is away: this is the fleet as n1 last saw it");
 }
 
 TEST_CASE("list and events are about all nodes") {

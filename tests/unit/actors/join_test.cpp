@@ -24,8 +24,9 @@ struct fixture : node {
         return fail(ec::io, "the file is gone");
       return api::store_access{"etcds://a/x", "ca", {}, {}, "caged", "secret"};
     };
-    context->joining.refused = [this](const std::string& who,
-                                      const std::string& from) {
+    context->refused = [this](std::string_view reason, const std::string& who,
+                              const std::string& from) {
+      CHECK(reason == "join_token");
       refusals.emplace_back(who, from);
     };
   }

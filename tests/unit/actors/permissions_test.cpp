@@ -1,9 +1,9 @@
 #include <catch2/catch.hpp>
 
 #include <set>
-#include <utility>
 
 #include "actors/permissions.hpp"
+#include "tests/support/every_request.hpp"
 #include "tests/unit/actors/fakes.hpp"
 
 using namespace caged;
@@ -28,16 +28,6 @@ const std::set<std::string_view> admins_alone = {
     "key_list",   "node_cordon",   "node_remove",   "node_token_create",
     "join",       "client_gone",   "template_read"};
 
-template <std::size_t... I>
-std::vector<api::request_body> every_body(std::index_sequence<I...>) {
-  return {api::request_body{std::in_place_index<I>}...};
-}
-
-std::vector<api::request_body> every_body() {
-  return every_body(
-      std::make_index_sequence<std::variant_size_v<api::request_body>>{});
-}
-
 api::request from(bool admin, bool viewer, api::request_body body) {
   api::request out;
   out.caller = "key:alice";
@@ -50,13 +40,13 @@ api::request from(bool admin, bool viewer, api::request_body body) {
 } // namespace
 
 TEST_CASE("every verb has its row of permissions, in the order of the verbs") {
-  for (const auto& body : every_body())
+  for (const auto& body : test::every_request())
     CHECK(permissions[body.index()].verb == api::verb_of(body));
   CHECK(users.size() + admins_alone.size() == permissions.size());
 }
 
 TEST_CASE("each role may use its verbs and is told why not the others") {
-  for (const auto& body : every_body()) {
+  for (const auto& body : test::every_request()) {
     const auto verb = api::verb_of(body);
     CAPTURE(verb);
     CHECK_FALSE(refusal_of(from(true, false, body)));
@@ -73,7 +63,7 @@ TEST_CASE("each role may use its verbs and is told why not the others") {
 }
 
 TEST_CASE("the bearer of a join token may join, and nothing else") {
-  for (const auto& body : every_body()) {
+  for (const auto& body : test::every_request()) {
     const auto verb = api::verb_of(body);
     CAPTURE(verb);
     auto request = from(false, false, body);
@@ -127,6 +117,7 @@ TEST_CASE("a viewer reads everybody's sandboxes and changes none") {
   // Its owner may, and another user does not even find it.
   CHECK(n.error_of(n.ask(api::get{"web"}, "key:bob")).code == ec::not_found);
   CHECK(n.error_of(n.ask(api::destroy{id}, "key:bob")).code == ec::not_found);
+  CHECK(n.metrics->refusals["owner"] == 1); // by its id alone
   CHECK(n.answers<api::destroy_reply>(n.ask(api::destroy{"web"}, "key:alice"))
             .size()
         == 1);

@@ -250,7 +250,7 @@ TEST_CASE("every reply survives its way over the wire") {
   round_trip_reply(api::hello_reply{1, "0.1.0", "n", "uid:0"});
   round_trip_reply(api::up_progress{"starting"});
   round_trip_reply(api::up_reply{info});
-  round_trip_reply(api::list_reply{{info, info}});
+  round_trip_reply(api::list_reply{{info, info}, "etcd is away"});
   round_trip_reply(get);
   round_trip_reply(api::exec_started{"cage-abcdefgh", 7, false});
   round_trip_reply(api::exec_exit{-1, 9, "signaled"});
@@ -281,7 +281,7 @@ TEST_CASE("every reply survives its way over the wire") {
   node.disk_gb_reserved = 5;
   node.sandboxes = 3;
   node.templates = {"minimal", "web"};
-  round_trip_reply(api::node_list_reply{{node, api::node_info{}}});
+  round_trip_reply(api::node_list_reply{{node, api::node_info{}}, "old"});
   round_trip_reply(api::node_reply{node, true});
   round_trip_reply(api::node_remove_reply{"n1", "one", 2});
   round_trip_reply(api::node_token_reply{"caged-join-1.x", 7, "tcp://a:1"});
