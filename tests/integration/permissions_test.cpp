@@ -159,7 +159,7 @@ void check_role(hosts& f, std::vector<asker>& through, const subject& of,
 
 /// Whatever is asked about somebody else's sandbox, there is none: as of one
 /// that nobody has.
-void check_stranger(std::vector<asker>& through, const subject& of) {
+void check_stranger(hosts& f, std::vector<asker>& through, const subject& of) {
   const std::string nobodys = "cage-00000000";
   for (std::size_t i = 0; i < nodes; ++i) {
     const auto before = refused(f[i], "owner");
@@ -253,7 +253,7 @@ TEST_CASE("every verb has its yes or no by role, the same through each of "
     }));
 
   check_role(f, viewed, web, &permission::viewer);
-  check_stranger(his, of_bob);
+  check_stranger(f, his, of_bob);
   check_role(f, hers, web, &permission::user);
   for (std::size_t i = 0; i < nodes; ++i) {
     CAPTURE(i);
