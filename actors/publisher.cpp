@@ -71,7 +71,9 @@ void publisher_state::look_in(std::chrono::milliseconds time) {
 }
 
 bool publisher_state::store_is_away() const {
-  return context->store_away && context->store_away();
+  const auto why = context->store_away ? context->store_away() : std::nullopt;
+  // A node that was removed still says what became of its sandboxes.
+  return why && why->code != ec::denied;
 }
 
 void publisher_state::start() {

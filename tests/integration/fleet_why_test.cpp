@@ -107,9 +107,12 @@ TEST_CASE("why tells the whole history through other nodes when the one that "
   }));
   f.etcd.start(0);
   CHECK(eventually(30s, [&] { return why(f[0], gone) == whole; }));
-  // Its host comes back: what it had is destroyed, and it says so.
-  REQUIRE(f[1].start());
+  // Its host comes back: it is no node any more. What it had is destroyed, and
+  // it says so before it ends.
+  f[1].start();
+  CHECK(f[1].ended(30s) == 2);
   CHECK(eventually(30s,
                    [&] { return has(why(f[0], kept).back(), "destroyed"); }));
-  CHECK(f.clear() == "");
+  CHECK(f[0].clear() == "");
+  CHECK(f[2].clear() == "");
 }

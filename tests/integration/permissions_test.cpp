@@ -70,6 +70,8 @@ api::request_body about(const subject& of, api::request_body body) {
           what.as = api::role::admin;
         } else if constexpr (std::is_same_v<Verb, api::key_revoke>) {
           what.key = "alice";
+        } else if constexpr (std::is_same_v<Verb, api::template_read>) {
+          what.template_name = "minimal";
         } else if constexpr (std::is_same_v<Verb, api::join>) {
           what.public_key = make_key_pair({})->public_key;
           what.cluster = api::connection_id;

@@ -26,8 +26,10 @@ struct fixture : node {
     };
     context->refused = [this](std::string_view reason, const std::string& who,
                               const std::string& from) {
-      CHECK(reason == "join_token");
-      refusals.emplace_back(who, from);
+      if (reason == "join_token")
+        refusals.emplace_back(who, from);
+      else
+        others.emplace_back(reason);
     };
   }
   join_token make_token() {
@@ -52,6 +54,7 @@ struct fixture : node {
   }
   bool unreadable = false;
   std::vector<std::pair<std::string, std::string>> refusals;
+  std::vector<std::string> others; ///< reasons
 };
 
 } // namespace
@@ -116,6 +119,7 @@ TEST_CASE("nodes that cannot take others in make no tokens, nor do others") {
   CHECK(n.error_of(n.ask(api::node_token_create{})).code == ec::unsupported);
   CHECK(n.error_of(n.ask(api::node_token_create{}, "key:alice")).code
         == ec::denied);
+  CHECK(n.others == std::vector<std::string>{"role"});
   CHECK(n.error_of(n.ask(api::join{})).code == ec::bad_request);
   node alone;
   alone.boot();
