@@ -29,6 +29,9 @@ std::vector<node_view> entrypoint_state::views() const {
   std::erase_if(out, [&](const node_view& each) {
     return each.node.address.empty() && !is_here(each.node.id);
   });
+  for (auto& each : out)
+    if (is_here(each.node.id))
+      each.live = true; // it is asked; its lease it may not have seen yet
   for (const auto& [_, each] : calls_) {
     const auto* what = std::get_if<api::up>(&each.request->body);
     if (!what
@@ -57,9 +60,8 @@ void entrypoint_state::place(const request_ptr& request) {
   }
   if (auto valid = validate(std::get<api::up>(request->body).spec); !valid)
     return refuse(*request, valid.error());
-  if (auto there =
-          obtainable(context->fleet->nodes(),
-                     std::get<api::up>(request->body).spec.template_name);
+  if (auto there = obtainable(
+          views(), std::get<api::up>(request->body).spec.template_name);
       !there)
     return refuse(*request, there.error());
   // No node can book while the store is away: each would find that out anew.

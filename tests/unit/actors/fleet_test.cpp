@@ -41,6 +41,15 @@ TEST_CASE("up goes to the node with most room, whoever is asked") {
   CHECK(count == std::map<std::size_t, int>{{0, 3}, {1, 3}, {2, 3}});
 }
 
+TEST_CASE("a node that has not seen its own lease yet takes an up") {
+  fleet f{1};
+  REQUIRE(f.store->commit(
+      {}, {{operation::kind::erase, node_key("node-1", "live"), {}}}));
+  f.run();
+  REQUIRE_FALSE(f.view(0).node("node-1")->live);
+  CHECK_FALSE(f.make(0).empty());
+}
+
 TEST_CASE("one request makes one sandbox, whichever nodes it reaches") {
   fleet f{3};
   const auto request = make_uuid();
