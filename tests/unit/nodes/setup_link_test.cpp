@@ -80,7 +80,11 @@ TEST_CASE("the bearer of a join token is let in as one, and gets its answer") {
 
 TEST_CASE("what the node says against a join is handed on") {
   fixture f;
-  f.answer = api::error_reply{{ec::denied, "this token was used", "x"}, {}, {}};
+  {
+    const std::lock_guard guard{f.mutex};
+    f.answer =
+        api::error_reply{{ec::denied, "this token was used", "x"}, {}, {}};
+  }
   const auto got = f.ask(f.token);
   REQUIRE_FALSE(got);
   CHECK(got.error().code == ec::denied);

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <set>
 
 #include "messages/curve_pair.hpp"
 #include "messages/text.hpp"
@@ -25,12 +26,16 @@ struct fixture {
     auto opened = zmq_peer_links::open(
         near,
         [this](std::string node, api::reply what) {
-          CHECK(node == "far");
-          add([&] { replies.push_back(std::move(what)); });
+          add([&] {
+            from.insert(std::move(node));
+            replies.push_back(std::move(what));
+          });
         },
         [this](std::string node, std::uint64_t up_to, failure why) {
-          CHECK(node == "far");
-          add([&] { lost.emplace_back(up_to, std::move(why)); });
+          add([&] {
+            from.insert(std::move(node));
+            lost.emplace_back(up_to, std::move(why));
+          });
         });
     REQUIRE(opened);
     links = std::move(*opened);
@@ -39,6 +44,8 @@ struct fixture {
     links->stop();
     if (port)
       port->stop();
+    from.erase("far");
+    CHECK(from.empty());
   }
 
   void open_port(const std::string& endpoint) {
@@ -102,6 +109,7 @@ struct fixture {
   std::condition_variable changed;
   std::vector<api::request> requests;
   std::vector<std::string> gone;
+  std::set<std::string> from; ///< nodes that anything came from
   std::vector<api::reply> replies;
   std::vector<std::pair<std::uint64_t, failure>> lost;
 };
