@@ -24,21 +24,20 @@
 #include "messages/curve_pair.hpp"
 #include "messages/text.hpp"
 #include "nodes/asio_agent_port.hpp"
-#include "nodes/cgroup/cgroup.hpp"
 #include "nodes/client_port.hpp"
 #include "nodes/data_directory.hpp"
 #include "nodes/disk_templates.hpp"
-#include "nodes/fake/fake_driver.hpp"
 #include "nodes/file_exec_logs.hpp"
 #include "nodes/gateway/gateway.hpp"
 #include "nodes/late_sink.hpp"
 #include "nodes/logging.hpp"
+#include "nodes/make_driver.hpp"
 #include "nodes/membership.hpp"
 #include "nodes/node_key.hpp"
-#include "nodes/oci/oci_driver.hpp"
 #include "nodes/open_store.hpp"
 #include "nodes/prometheus_exposer.hpp"
 #include "nodes/refusals.hpp"
+#include "nodes/remember.hpp"
 #include "nodes/scrape_targets.hpp"
 #include "nodes/sha256.hpp"
 #include "nodes/sqlite_journal.hpp"
@@ -74,91 +73,12 @@ std::string host_name() {
 /// CAF's own worker threads: actors never block, so few do.
 constexpr std::size_t actor_threads = 2;
 
-/// Several nodes on one kernel (tests) must not share uids: 40 ranges of 1200
-/// sandboxes each, between 1.0 and 4.2 thousand million.
-std::uint32_t uid_base_of(const std::string& node_id) {
-  std::uint32_t hash = 2166136261u; // FNV-1a
-  for (char c : node_id)
-    hash = (hash ^ static_cast<unsigned char>(c)) * 16777619u;
-  return 1'000'000'000u + hash % 40u * (1200u * 65536u);
-}
-
 std::vector<std::string> split(const std::string& list, char at) {
   std::vector<std::string> out;
   std::istringstream items{list};
   for (std::string item; std::getline(items, item, at);)
     if (!item.empty())
       out.push_back(item);
-  return out;
-}
-
-result<std::unique_ptr<runtime>> make_driver(const node_config& config,
-                                             const std::string& node_id,
-                                             std::string& cgroups) {
-  switch (cgroup::detect()) {
-  case cgroup::layout::v1:
-    cgroups = "v1";
-    break;
-  case cgroup::layout::hybrid:
-    cgroups = "hybrid";
-    break;
-  case cgroup::layout::v2:
-    cgroups = "v2";
-    break;
-  default:
-    cgroups = "none";
-  }
-  if (config.runtime == "fake") {
-    fake_options options;
-    options.node_id = node_id;
-    options.data_dir = config.data_dir;
-    options.run_dir = config.run_dir;
-    options.agent = config.agent_dir / "caged-agent";
-    return make_fake_driver(std::move(options));
-  }
-  oci_options options;
-  options.node_id = node_id;
-  options.data_dir = config.data_dir;
-  options.run_dir = config.run_dir;
-  options.agent_binary_dir = config.agent_dir;
-  options.crun = config.crun;
-  options.heartbeat_interval = config.heartbeat_interval;
-  options.metrics_interval = config.metrics_interval;
-  options.uid_base = uid_base_of(node_id);
-  return make_oci_driver(std::move(options));
-}
-
-result<node_memory> remember(journal& from, store& placements,
-                             const std::string& node_id) {
-  node_memory out;
-  if (auto done = from.expire(wall_clock_ms() - history_kept_ms); !done)
-    return tl::unexpected<failure>(done.error());
-  auto live = from.sandboxes();
-  auto gone = from.destroyed();
-  auto execs = from.execs();
-  auto stored = read_placements(placements, node_id);
-  if (!live)
-    return tl::unexpected<failure>(live.error());
-  if (!gone)
-    return tl::unexpected<failure>(gone.error());
-  if (!execs)
-    return tl::unexpected<failure>(execs.error());
-  if (stored)
-    out.stored = std::move(*stored);
-  else if (stored.error().code != ec::unavailable)
-    return tl::unexpected<failure>(stored.error());
-  else
-    log_event("the store is away: what is in the journal goes on",
-              {{"error", stored.error().message}});
-  for (const auto* group : {&*live, &*gone})
-    for (const auto& sandbox : *group) {
-      auto causes = from.causes(sandbox.id);
-      if (causes && !causes->empty())
-        out.last_causes[sandbox.id] = causes->back();
-    }
-  out.sandboxes = std::move(*live);
-  out.destroyed = std::move(*gone);
-  out.execs = std::move(*execs);
   return out;
 }
 
