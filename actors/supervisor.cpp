@@ -1,6 +1,7 @@
 #include "actors/supervisor.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "messages/text.hpp"
 
@@ -372,34 +373,47 @@ api::node_status_reply supervisor_state::status() const {
   return out;
 }
 
+bool supervisor_state::is_live(const std::string& id) const {
+  if (auto it = sandboxes_.find(id); it != sandboxes_.end())
+    return it->second.info.state == phase::running
+           || it->second.info.state == phase::unhealthy
+           || it->second.info.state == phase::paused;
+  auto it = members_.find(id);
+  return it != members_.end() && it->second.ready;
+}
+
 caf::result<api::audit_reply> supervisor_state::audit_node(bool fix) {
   auto answer = self->make_response_promise<api::audit_reply>();
   std::vector<std::string> live;
   std::set<std::string> ours;
-  for (const auto& [id, item] : sandboxes_) {
+  for (const auto& [id, _] : sandboxes_)
     ours.insert(id);
-    if (item.info.state == phase::running || item.info.state == phase::unhealthy
-        || item.info.state == phase::paused)
-      live.push_back(id);
-  }
-  for (const auto& [id, item] : members_) {
+  for (const auto& [id, _] : members_)
     ours.insert(id);
-    if (item.ready)
-      live.push_back(id);
-  }
+  std::copy_if(ours.begin(), ours.end(), std::back_inserter(live),
+               [this](const auto& id) { return is_live(id); });
   offload(
       self, context->driver_workers,
       [journal = context->journal, driver = context->driver, live, ours,
        fix]() -> result<api::audit_reply> {
         auto look = [&]() -> result<api::audit_reply> {
-          // The kernel first: what is leased before it is made can then only
-          // look owned, never orphaned, while sandboxes come and go.
+          // A thing is leased before it is made, and until it is gone: read on
+          // both sides of the kernel, the leases have the owner of whatever
+          // comes or goes meanwhile.
+          auto earlier = journal->leases();
+          if (!earlier)
+            return tl::unexpected<failure>(earlier.error());
           auto found = driver->inventory();
           if (!found)
             return tl::unexpected<failure>(found.error());
           auto leases = journal->leases();
           if (!leases)
             return tl::unexpected<failure>(leases.error());
+          const std::set<std::pair<std::string, lease>> now{leases->begin(),
+                                                            leases->end()};
+          std::copy_if(earlier->begin(), earlier->end(),
+                       std::back_inserter(*leases),
+                       [&](const auto& each) { return now.count(each) == 0; });
           return api::audit_reply{audit(*leases, *found, live)};
         };
         auto before = look();
@@ -434,6 +448,13 @@ caf::result<api::audit_reply> supervisor_state::audit_node(bool fix) {
           answer.deliver(make_error(got.error()));
           return;
         }
+        // Which may have ended while the kernel was read.
+        got->rows.erase(std::remove_if(got->rows.begin(), got->rows.end(),
+                                       [this](const auto& row) {
+                                         return row.verdict == "missing"
+                                                && !is_live(row.sandbox);
+                                       }),
+                        got->rows.end());
         auto orphans = std::count_if(
             got->rows.begin(), got->rows.end(),
             [](const auto& row) { return row.verdict == "orphan"; });
@@ -456,12 +477,12 @@ caf::result<api::shutdown_reply>
 supervisor_state::shut_down(const stop_request& what) {
   auto answer = self->make_response_promise<api::shutdown_reply>();
   stopping_ = true;
-  std::vector<sandbox_actor> pool;
+  std::vector<std::string> pool;
   if (what.destroy_all)
-    for (auto& [_, item] : members_) {
+    for (auto& [id, item] : members_) {
       item.over = true;
       if (item.handle)
-        pool.push_back(item.handle);
+        pool.push_back(id);
     }
   auto left = std::make_shared<std::size_t>(sandboxes_.size() + pool.size());
   auto count = std::make_shared<api::shutdown_reply>();
@@ -481,28 +502,32 @@ supervisor_state::shut_down(const stop_request& what) {
     answer.deliver(*count);
   };
   auto destroy = [this, count, first, done, who = what.who](
-                     const sandbox_actor& handle, std::uint32_t counts = 1) {
+                     const std::string& id, const sandbox_actor& handle,
+                     std::uint32_t counts = 1) {
+    auto gone = [count, done, counts]() mutable {
+      count->destroyed += counts;
+      done();
+    };
     self->request(handle, std::chrono::minutes(2), atom::destroy::value, who)
-        .then(
-            [count, done, counts](bool) mutable {
-              count->destroyed += counts;
-              done();
-            },
-            [first, done](caf::error& why) mutable {
-              if (!*first)
-                *first = std::move(why);
-              done();
-            });
+        .then([gone](bool) mutable { gone(); },
+              [this, id, gone, first, done](caf::error& why) mutable {
+                if (handle_of(id) == nullptr)
+                  return gone(); // by another's wish, before it read this one
+                if (!*first)
+                  *first = std::move(why);
+                done();
+              });
   };
-  for (const auto& handle : pool)
-    destroy(handle, 0);
-  for (auto& [_, item] : sandboxes_) {
+  for (const auto& id : pool)
+    destroy(id, members_[id].handle, 0);
+  for (auto& [id, item] : sandboxes_) {
     if (item.handle)
-      destroy(item.handle);
+      destroy(id, item.handle);
     else // its first commit is under way
-      item.when_created = [destroy, done](const sandbox_actor* handle) mutable {
+      item.when_created = [destroy, done,
+                           id = id](const sandbox_actor* handle) mutable {
         if (handle)
-          destroy(*handle);
+          destroy(id, *handle);
         else
           done();
       };

@@ -210,6 +210,8 @@ private:
   std::vector<api::pool_status> pool_status() const;
   unsigned ready_members(const pool_setting& of) const;
   const sandbox_actor* handle_of(const std::string& id) const;
+  /// Whether everything that is leased for it has to be in the kernel.
+  bool is_live(const std::string& id) const;
 
   std::map<std::string, entry> sandboxes_;
   std::map<std::string, sandbox_info> destroyed_;

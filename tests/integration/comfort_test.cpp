@@ -119,7 +119,7 @@ TEST_CASE("bash completes ids and names of sandboxes, of the line's endpoint") {
   CHECK(bash_completes({"caged", "--endpoint", "ipc", ":", path, "why", "web"},
                        "ipc:///nowhere")
         == std::vector<std::string>{"webshop"});
-  CHECK(node.clear().empty());
+  CHECK(node.clear() == "");
 }
 
 TEST_CASE("bash completes ids and names of nodes") {
@@ -135,7 +135,7 @@ TEST_CASE("bash completes ids and names of nodes") {
            {"caged", "up", "--node", "work"}})
     CHECK(bash_completes(words, node.endpoint())
           == std::vector<std::string>{"worker-1"});
-  CHECK(node.clear().empty());
+  CHECK(node.clear() == "");
 }
 
 TEST_CASE("completion is silent without a node, and beside one that hangs") {
@@ -202,7 +202,7 @@ TEST_CASE("yaml and json say the same, and list, get and version know both") {
             "by_state:\n"));
   CHECK(has(plain_caged({"version", "--format", "yaml"}).out, "protocol: "));
   CHECK(node.caged({"list", "--format", "xml"}).exit == 2);
-  CHECK(node.clear().empty());
+  CHECK(node.clear() == "");
 }
 
 TEST_CASE("up reads .caged.yaml of the project, flags win, errors name lines") {
@@ -254,7 +254,7 @@ TEST_CASE("up reads .caged.yaml of the project, flags win, errors name lines") {
   CHECK(node.caged({"up", "--no-config", "--config", dir / "job.yaml"}, there)
             .exit
         == 2);
-  CHECK(node.clear().empty());
+  CHECK(node.clear() == "");
 }
 
 TEST_CASE("doctor says of this host what a node that runs here proves") {

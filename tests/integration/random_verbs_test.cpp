@@ -447,7 +447,7 @@ void storm::run_all() {
     INFO(kind);
     CHECK(ids.empty());
   }
-  CHECK(node_.clear().empty());
+  CHECK(node_.clear() == "");
   for (const auto& [what, n] : counts_)
     std::cout << "  " << n << " " << what << "\n";
   std::cout << std::flush;

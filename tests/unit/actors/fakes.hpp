@@ -123,9 +123,12 @@ public:
     }
     for (const auto& stray : strays)
       out.push_back({{"cgroup", "/caged/" + stray}, stray});
+    if (looked)
+      looked();
     return out;
   }
   std::vector<std::string> strays;
+  std::function<void()> looked; ///< the kernel was read, nothing else yet
   void on_exit(exit_handler handler) override { exit = std::move(handler); }
   exit_handler exit;
 };

@@ -450,6 +450,24 @@ TEST_CASE("audit finds what nobody leased") {
   CHECK(n.metrics->orphan_count == 0);
 }
 
+TEST_CASE("what goes while the audit looks is nobody's orphan") {
+  node n;
+  n.boot();
+  auto goes = n.make_sandbox();
+  n.driver->looked = [&] { n.journal->leased.erase(goes); };
+  auto rows = n.answers<api::audit_reply>(n.ask(api::node_audit{})).at(0).rows;
+  REQUIRE(rows.size() == 2);
+  for (const auto& row : rows) {
+    CHECK(row.verdict == "owned");
+    CHECK(row.sandbox == goes);
+  }
+  CHECK(n.metrics->orphan_count == 0);
+  // Whoever looks later finds it there, without a lease.
+  rows = n.answers<api::audit_reply>(n.ask(api::node_audit{})).at(0).rows;
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0].verdict == "orphan");
+}
+
 TEST_CASE("shutdown with destroy-all clears the host before it stops") {
   node n;
   n.boot();
