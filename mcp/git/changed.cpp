@@ -1,12 +1,14 @@
 #include "mcp/git/changed.hpp"
 
-#include <string_view>
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
 
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include "mcp/beneath.hpp"
-#include "mcp/workspace.hpp"
 
 namespace caged::mcp::git {
 
@@ -43,21 +45,12 @@ bool as_added(const git_index_entry& entry, const struct stat& now,
          && !not_before(entry.mtime, written);
 }
 
-} // namespace
-
-std::optional<std::vector<std::string>> maybe_changed(const worker_state& state,
-                                                      git_index* index,
-                                                      const timespec& written,
-                                                      std::size_t most) {
-  const owned_fd worktree{
-      ::open(state.place.worktree.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
-  if (!worktree)
-    return std::nullopt;
-  std::vector<std::string> out;
+/// Looks at entries from..to; `differs` is told of those that may have changed.
+void look(git_index* index, int worktree, const timespec& written,
+          std::size_t from, std::size_t to, std::vector<char>& differs) {
   owned_fd folder;
   std::string_view folder_path{"\n"}; // no folder is called so at first
-  const auto count = git_index_entrycount(index);
-  for (std::size_t i = 0; i < count; ++i) {
+  for (auto i = from; i < to; ++i) {
     const auto* entry = git_index_get_byindex(index, i);
     const std::string_view path{entry->path};
     const auto slash = path.rfind('/');
@@ -66,16 +59,63 @@ std::optional<std::vector<std::string>> maybe_changed(const worker_state& state,
     if (above != folder_path) {
       // Not over links: what lies behind one is not in this worktree.
       folder_path = above;
-      folder = open_unlinked(worktree.get(),
-                             above.empty() ? "." : std::string{above}.c_str(),
-                             O_PATH | O_DIRECTORY);
+      folder = open_folder(worktree, above, O_PATH);
     }
     const auto* name =
         entry->path + (slash == std::string_view::npos ? 0 : slash + 1);
     struct stat now {};
-    if (folder && ::fstatat(folder.get(), name, &now, AT_SYMLINK_NOFOLLOW) == 0
-        && as_added(*entry, now, written))
+    if (!folder || ::fstatat(folder.get(), name, &now, AT_SYMLINK_NOFOLLOW) != 0
+        || !as_added(*entry, now, written))
+      differs[i] = 1;
+  }
+}
+
+} // namespace
+
+std::optional<timespec> write_time(git_index* index) {
+  struct stat about {};
+  const auto* path = git_index_path(index);
+  if (path == nullptr || ::stat(path, &about) != 0)
+    return std::nullopt;
+  return about.st_mtim;
+}
+
+owned_fd open_worktree(const worker_state& state) {
+  return owned_fd{
+      ::open(state.place.worktree.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)};
+}
+
+owned_fd open_folder(int worktree, std::string_view below, int flags) {
+  std::array<char, PATH_MAX> path{};
+  if (below.empty())
+    below = ".";
+  if (below.size() >= path.size()) {
+    errno = ENAMETOOLONG;
+    return {};
+  }
+  std::copy(below.begin(), below.end(), path.begin());
+  return open_unlinked(worktree, path.data(), flags | O_DIRECTORY);
+}
+
+std::optional<std::vector<std::string>> maybe_changed(const worker_state& state,
+                                                      git_index* index,
+                                                      const timespec& written,
+                                                      std::size_t most) {
+  constexpr std::size_t in_turn = 64;
+  const auto worktree = open_worktree(state);
+  if (!worktree)
+    return std::nullopt;
+  const auto count = git_index_entrycount(index);
+  std::vector<char> differs(count);
+  each_range(state.helper, count, in_turn,
+             [&](std::size_t from, std::size_t to) {
+               look(index, worktree.get(), written, from, to, differs);
+             });
+  std::vector<std::string> out;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (differs[i] == 0)
       continue;
+    const auto* path = git_index_get_byindex(index, i)->path;
     if (!out.empty() && out.back() == path)
       continue; // the next side of a conflict
     if (out.size() == most)

@@ -1,10 +1,13 @@
 #pragma once
 
+#include <ctime>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "mcp/git/repository.hpp"
+#include "mcp/workspace.hpp"
 
 namespace caged::mcp::git {
 
@@ -14,11 +17,19 @@ namespace caged::mcp::git {
 /// the worktree to find them, also files that are in no index; this takes one
 /// fstatat(2) for each entry.
 ///
-/// `written` is when the index file was last written, as stat(2) tells before
-/// it is read: what is as young as that may have changed unseen.
+/// `written` is write_time() before the index is read: what is as young as that
+/// may have changed unseen.
 std::optional<std::vector<std::string>> maybe_changed(const worker_state& state,
                                                       git_index* index,
                                                       const timespec& written,
                                                       std::size_t most);
+
+/// When the index file was last written; nothing: there is none.
+std::optional<timespec> write_time(git_index* index);
+
+/// The worktree (O_PATH), and a folder of it, over no link; without a
+/// descriptor: errno.
+owned_fd open_worktree(const worker_state& state);
+owned_fd open_folder(int worktree, std::string_view below, int flags);
 
 } // namespace caged::mcp::git

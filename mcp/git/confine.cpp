@@ -163,7 +163,9 @@ bool seccomp() {
   put(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW);
   put(BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | EPERM);
   sock_fprog program{static_cast<unsigned short>(code.size()), code.data()};
-  return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+  return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+                   SECCOMP_FILTER_FLAG_TSYNC, &program)
+         == 0;
 }
 
 bool limit(__rlimit_resource what, std::size_t most) {
@@ -178,7 +180,8 @@ bool limit(__rlimit_resource what, std::size_t most) {
 
 } // namespace
 
-result<bool> confine(const confinement& how) {
+result<bool> confine(const confinement& how,
+                     const std::function<void()>& threads) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
     return fail_errno(ec::host_setup, "cannot give up privileges", errno);
   if (!limit(RLIMIT_CORE, 0) || !limit(RLIMIT_NOFILE, 256)
@@ -186,6 +189,8 @@ result<bool> confine(const confinement& how) {
     return fail_errno(ec::host_setup, "cannot limit the git worker", errno);
   const bool by_landlock =
       how.use_landlock && landlock(how.root_fd, how.writable);
+  if (threads)
+    threads();
   // A kernel or a container without seccomp filters is served all the same:
   // libgit2 starts no programs by itself.
   seccomp();

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 
 #include "messages/error.hpp"
 
@@ -22,11 +23,14 @@ struct confinement {
 ///    stays, writing only when writable; no execution at all),
 ///  - programs, threads, sockets, other processes (seccomp),
 ///  - memory above the limit, core files, privileges by execve.
-/// One thread only, before any file of the workspace is opened. Gives whether
-/// Landlock is in force. What it cannot stop: Landlock governs opening, not
-/// stat(2) or readlink(2), so names and sizes outside stay visible to code that
-/// asks for them; repository.cpp refuses what would make libgit2 ask.
-/// Error: host_setup, when a step that every kernel offers fails.
-result<bool> confine(const confinement& how);
+/// One thread only, before any file of the workspace is opened. `threads` is
+/// called when files are confined and may make the last threads of the process:
+/// all of the above is theirs, too. Gives whether Landlock is in force. What it
+/// cannot stop: Landlock governs opening, not stat(2) or readlink(2), so names
+/// and sizes outside stay visible to code that asks for them; repository.cpp
+/// refuses what would make libgit2 ask. Error: host_setup, when a step that
+/// every kernel offers fails.
+result<bool> confine(const confinement& how,
+                     const std::function<void()>& threads = {});
 
 } // namespace caged::mcp::git

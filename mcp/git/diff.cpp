@@ -47,15 +47,6 @@ result<tree_ptr> head_tree(git_repository* repository) {
   return tree;
 }
 
-/// Before the index is read: then it is at least as old as what was read.
-std::optional<timespec> write_time(git_index* index) {
-  struct stat about {};
-  const auto* path = git_index_path(index);
-  if (path == nullptr || ::stat(path, &about) != 0)
-    return std::nullopt;
-  return about.st_mtim;
-}
-
 /// The index and the worktree, by way of what may have changed where nobody
 /// asked for certain paths.
 int to_worktree(worker_state& state, diff_ptr& diff, git_index* index,

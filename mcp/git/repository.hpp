@@ -4,14 +4,24 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "mcp/git/handles.hpp"
 #include "mcp/git/preflight.hpp"
+#include "mcp/helper_thread.hpp"
 #include "messages/error.hpp"
 
 namespace caged::mcp::git {
 
-/// What a worker knows between requests. One thread.
+/// Where an index and a commit differ. Both ids are hashes of what was
+/// compared.
+struct staged_paths {
+  git_oid tree{};
+  git_oid index{};
+  std::vector<std::string> paths;
+};
+
+/// What a worker knows between requests. One thread, but for `helper`.
 struct worker_state {
   int root_fd = -1;
   bool confined = false; ///< Landlock is in force.
@@ -23,6 +33,8 @@ struct worker_state {
   repository_place place;
   repository_ptr repository;
   std::string stamp; ///< What place and configuration looked like.
+  std::optional<staged_paths> staged; ///< As found last (narrow.cpp).
+  helper_thread* helper = nullptr;    ///< Null: there is none.
 };
 
 /// Sets libgit2 up for a worker; once, before confine().

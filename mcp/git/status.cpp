@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <array>
 
+#include "mcp/git/changed.hpp"
+#include "mcp/git/narrow.hpp"
 #include "mcp/git/ops.hpp"
 #include "messages/text.hpp"
 
@@ -143,6 +145,35 @@ git_status_options options_of(const worker_state& state, const json& request,
   return options;
 }
 
+/// `few`: the only paths that can differ, if that is known; with none of them
+/// there is no list.
+int compare(worker_state& state, git_status_options options,
+            std::optional<std::vector<std::string>>& few,
+            status_list_ptr& list) {
+  auto* repository = state.repository.get();
+  std::vector<char*> names;
+  if (few) {
+    if (few->empty())
+      return 0;
+    for (auto& path : *few)
+      names.push_back(path.data());
+    options.flags |= GIT_STATUS_OPT_DISABLE_PATHSPEC_MATCH;
+    options.pathspec = {names.data(), names.size()};
+  }
+  // Files whose time stamps changed but not their contents are hashed each time
+  // until the index knows the new stamps. That it could not be written (locked,
+  // a read-only file system) is no reason to fail.
+  int rc = -1;
+  if (state.writable) {
+    options.flags |= GIT_STATUS_OPT_UPDATE_INDEX;
+    rc = git_status_list_new(list.put(), repository, &options);
+    options.flags &= ~unsigned{GIT_STATUS_OPT_UPDATE_INDEX};
+  }
+  if (rc != 0)
+    rc = git_status_list_new(list.put(), repository, &options);
+  return rc;
+}
+
 void add_lines(git_status_list* list, git_index* index,
                std::vector<line>& tracked, std::vector<line>& others) {
   const auto n = git_status_list_entrycount(list);
@@ -202,28 +233,26 @@ result<answer> status(worker_state& state, const json& request) {
     return tl::unexpected(head.error());
   index_ptr index;
   int rc = git_repository_index(index.put(), *repository);
+  const auto written = rc == 0 ? write_time(index.get()) : std::nullopt;
   if (rc == 0)
     rc = git_index_read(index.get(), 0);
   if (rc != 0)
     return git_failure("read the index", rc);
   const path_list paths{state, request};
   auto options = options_of(state, request, paths);
+  std::optional<std::vector<std::string>> few;
+  constexpr unsigned untracked_too =
+      GIT_STATUS_OPT_INCLUDE_UNTRACKED | GIT_STATUS_OPT_INCLUDE_IGNORED;
+  if (written && paths.empty())
+    few = paths_of_status(state, index.get(), *written,
+                          (options.flags & untracked_too) != 0);
   status_list_ptr list;
-  // Files whose time stamps changed but not their contents are hashed each time
-  // until the index knows the new stamps. That it could not be written (locked,
-  // a read-only file system) is no reason to fail.
-  rc = -1;
-  if (state.writable) {
-    options.flags |= GIT_STATUS_OPT_UPDATE_INDEX;
-    rc = git_status_list_new(list.put(), *repository, &options);
-    options.flags &= ~unsigned{GIT_STATUS_OPT_UPDATE_INDEX};
-  }
-  if (rc != 0)
-    rc = git_status_list_new(list.put(), *repository, &options);
+  rc = compare(state, options, few, list);
   if (rc != 0)
     return git_failure("compare the worktree", rc);
   std::vector<line> tracked, others;
-  add_lines(list.get(), index.get(), tracked, others);
+  if (list)
+    add_lines(list.get(), index.get(), tracked, others);
   list.reset();
 
   const std::string doing = state_name(*repository);

@@ -81,11 +81,15 @@ void give_back(worker_state& state) {
 int git_worker_main(const worker_options& options) {
   ::tzset(); // reads /etc/localtime, which is out of reach later
   set_up_libgit2();
+  ::mallopt(M_ARENA_MAX, 1); // one for the helper would be pages of its own
+  std::optional<helper_thread> helper;
   auto confined =
-      confine({options.root_fd, options.writable, options.use_landlock});
+      confine({options.root_fd, options.writable, options.use_landlock},
+              [&] { helper.emplace(); });
   if (!confined)
     return 3;
   worker_state state;
+  state.helper = &*helper;
   state.root_fd = options.root_fd;
   state.confined = *confined;
   state.writable = options.writable;

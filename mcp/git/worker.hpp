@@ -19,7 +19,7 @@ struct worker_options {
 /// serves requests, one at a time, until the server closes the socket or sends
 /// nothing for a minute. A request that takes longer than 40 s ends the process
 /// (SIGALRM), also when the server is gone. Exit code. The process must have
-/// one thread.
+/// one thread; it gets one more, for looking at many files.
 int git_worker_main(const worker_options& options);
 
 /// For the first line of main(): runs a worker when the program was started as

@@ -28,7 +28,7 @@ struct folder_choice {
 /// The next `most` entries of an open folder (not O_PATH), sorted by bytes, and
 /// whether there are more. Memory is bound by `most`, however large the folder;
 /// one fstatat(2) for each regular file, none for others where the file system
-/// tells types.
+/// tells types; two threads make them where they are many.
 struct folder_page {
   std::vector<folder_entry> entries;
   bool more = false;
