@@ -321,6 +321,7 @@ result<invocation> read_config(std::vector<std::string> args) {
   app.add_flag("--version,-V", show_version, "Print the version and end");
   app.footer(examples);
   std::array<std::string, rows.size()> values;
+  std::array<const CLI::Option*, rows.size()> options{};
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
     const auto name = std::string{"--"} + row.flag;
@@ -330,6 +331,7 @@ result<invocation> read_config(std::vector<std::string> args) {
             : app.add_option(name, values[i],
                              std::string{row.about} + ": " + row.form);
     option->envname(row.variable)->take_last();
+    options[i] = option;
     if (!row.is_switch)
       option->type_name("");
   }
@@ -348,8 +350,7 @@ result<invocation> read_config(std::vector<std::string> args) {
   std::string token_file;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
-    const auto* option = app.get_option(std::string{"--"} + row.flag);
-    if (option->count() == 0)
+    if (options[i]->count() == 0)
       continue;
     if (row.set == nullptr)
       token_file = values[i];

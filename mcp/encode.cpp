@@ -204,11 +204,11 @@ std::string notification(std::string_view method, std::string_view params) {
 json describe(const tool& what, revision r) {
   json out = {{"name", what.name},
               {"description", what.description},
-              {"inputSchema", what.input_schema}};
+              {"inputSchema", what.input_schema()}};
   if (has_titles(r) && !what.title.empty())
     out["title"] = what.title;
-  if (has_structured(r) && !what.output_schema.is_null())
-    out["outputSchema"] = what.output_schema;
+  if (has_structured(r) && what.output_schema)
+    out["outputSchema"] = what.output_schema();
   if (has_annotations(r)) {
     const auto& hints = what.annotations;
     json notes = {{"readOnlyHint", hints.read_only},

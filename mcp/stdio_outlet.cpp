@@ -39,7 +39,7 @@ bool stdio_outlet::send(std::string message) {
     add(message);
     return !gone_;
   }
-  room_.wait(lock, [this] { return gone_ || pending_.size() < outbox_most; });
+  await_room(lock);
   if (gone_)
     return false;
   add(message);
@@ -64,7 +64,7 @@ bool stdio_outlet::flush() {
   std::unique_lock lock{mutex_};
   // A worker that writes takes it along; but its turn may be long.
   drain(lock);
-  room_.wait(lock, [this] { return gone_ || pending_.size() < outbox_most; });
+  await_room(lock);
   return !gone_;
 }
 
@@ -77,6 +77,12 @@ void stdio_outlet::abandon() {
   const std::lock_guard lock{mutex_};
   gone_ = true;
   room_.notify_all();
+}
+
+void stdio_outlet::await_room(std::unique_lock<std::mutex>& lock) {
+  ++waiting_;
+  room_.wait(lock, [this] { return gone_ || pending_.size() < outbox_most; });
+  --waiting_;
 }
 
 void stdio_outlet::add(std::string& message) {
@@ -95,8 +101,9 @@ void stdio_outlet::drain(std::unique_lock<std::mutex>& lock) {
   while (!pending_.empty() && !gone_) {
     auto text = std::move(pending_);
     pending_.clear();
+    if (waiting_ > 0)
+      room_.notify_all();
     lock.unlock();
-    room_.notify_all();
     const auto written = write_all(text);
     lock.lock();
     if (!written)
@@ -107,7 +114,8 @@ void stdio_outlet::drain(std::unique_lock<std::mutex>& lock) {
     }
   }
   writing_ = false;
-  room_.notify_all();
+  if (waiting_ > 0)
+    room_.notify_all();
 }
 
 bool stdio_outlet::write_all(std::string_view text) const {

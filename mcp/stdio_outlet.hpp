@@ -43,6 +43,7 @@ public:
 private:
   void add(std::string& message);
   void drain(std::unique_lock<std::mutex>& lock);
+  void await_room(std::unique_lock<std::mutex>& lock);
   bool write_all(std::string_view text) const;
 
   const int signals_, stop_;
@@ -53,6 +54,7 @@ private:
   std::thread::id reader_;
   std::string pending_;
   bool writing_ = false;
+  unsigned waiting_ = 0; ///< for room
   bool gone_ = false;
 };
 

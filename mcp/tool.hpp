@@ -63,8 +63,10 @@ struct tool {
   std::string name;
   std::string title;
   std::string description; ///< Written for a model.
-  json input_schema;       ///< JSON Schema, type object.
-  json output_schema;      ///< JSON Schema, type object; null: none.
+  /// JSON Schemas, type object, made when a client first asks what there is: at
+  /// the start they would take as long as all the rest. No output schema:
+  /// empty.
+  std::function<json()> input_schema, output_schema;
   tool_annotations annotations;
   tool_pace pace = tool_pace::slow;
   /// Needs write access: absent from a read-only server.

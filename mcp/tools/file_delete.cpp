@@ -83,20 +83,24 @@ void add_file_delete(tool_set& tools, const workspace& where,
   t.name = "file_delete";
   t.title = "Delete file or folder";
   t.description = description;
-  t.input_schema = object_schema(
-      {{"path", property("string", "File, link or folder, relative to the "
-                                   "workspace or absolute beneath it")},
-       {"recursive",
-        {{"type", "boolean"},
-         {"default", false},
-         {"description", "Delete a folder with all that is in it"}}}},
-      {"path"});
-  t.output_schema = object_schema(
-      {{"path", property("string", "Relative to the workspace")},
-       {"type",
-        property("string", "file, folder, link, fifo, socket or device")},
-       {"removed", property("integer", "Entries removed, with itself")}},
-      {"path", "type", "removed"});
+  t.input_schema = [] {
+    return object_schema(
+        {{"path", property("string", "File, link or folder, relative to the "
+                                     "workspace or absolute beneath it")},
+         {"recursive",
+          {{"type", "boolean"},
+           {"default", false},
+           {"description", "Delete a folder with all that is in it"}}}},
+        {"path"});
+  };
+  t.output_schema = [] {
+    return object_schema(
+        {{"path", property("string", "Relative to the workspace")},
+         {"type",
+          property("string", "file, folder, link, fifo, socket or device")},
+         {"removed", property("integer", "Entries removed, with itself")}},
+        {"path", "type", "removed"});
+  };
   t.annotations.destructive = true;
   t.annotations.idempotent = true;
   t.writes = true;

@@ -196,14 +196,7 @@ json edit_properties() {
           {"new_string", property("string", "Another name of new_text")}};
 }
 
-} // namespace
-
-void add_file_edit(tool_set& tools, const workspace& where,
-                   const server_config& config) {
-  tool t;
-  t.name = "file_edit";
-  t.title = "Edit file";
-  t.description = description;
+json input_schema() {
   auto properties = edit_properties();
   properties["path"] = property(
       "string", "File, relative to the workspace or absolute beneath it");
@@ -217,19 +210,32 @@ void add_file_edit(tool_set& tools, const workspace& where,
   properties["expected_version"] =
       property("string", "Edit only when the file still has this version, "
                          "from file_read");
-  t.input_schema = object_schema(std::move(properties), {"path"});
-  t.output_schema = object_schema(
-      {{"path", property("string", "Relative to the workspace")},
-       {"replacements", property("integer", "Occurrences replaced")},
-       {"counts",
-        {{"type", "array"},
-         {"items", {{"type", "integer"}}},
-         {"description", "Occurrences replaced by each edit"}}},
-       {"diff", property("string", "Unified diff of the change")},
-       {"bytes", property("integer", "Bytes of the file now")},
-       {"version", property("string", "State of the file now, for "
-                                      "expected_version")}},
-      {"path", "replacements", "counts", "diff", "bytes", "version"});
+  return object_schema(std::move(properties), {"path"});
+}
+
+} // namespace
+
+void add_file_edit(tool_set& tools, const workspace& where,
+                   const server_config& config) {
+  tool t;
+  t.name = "file_edit";
+  t.title = "Edit file";
+  t.description = description;
+  t.input_schema = input_schema;
+  t.output_schema = [] {
+    return object_schema(
+        {{"path", property("string", "Relative to the workspace")},
+         {"replacements", property("integer", "Occurrences replaced")},
+         {"counts",
+          {{"type", "array"},
+           {"items", {{"type", "integer"}}},
+           {"description", "Occurrences replaced by each edit"}}},
+         {"diff", property("string", "Unified diff of the change")},
+         {"bytes", property("integer", "Bytes of the file now")},
+         {"version", property("string", "State of the file now, for "
+                                        "expected_version")}},
+        {"path", "replacements", "counts", "diff", "bytes", "version"});
+  };
   t.annotations.destructive = true;
   t.writes = true;
   t.pace = tool_pace::brief;

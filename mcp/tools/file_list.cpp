@@ -278,55 +278,61 @@ void add_file_list(tool_set& tools, const workspace& where,
   t.name = "file_list";
   t.title = "List folder";
   t.description = description;
-  t.input_schema = object_schema(
-      {{"path",
-        {{"type", "string"},
-         {"default", "."},
-         {"description", "Folder, relative to the workspace or absolute "
-                         "beneath it"}}},
-       {"recursive",
-        {{"type", "boolean"},
-         {"default", false},
-         {"description", "List folders below as well"}}},
-       {"depth",
-        {{"type", "integer"},
-         {"minimum", 1},
-         {"maximum", depth_most},
-         {"description", "Levels to list, 1 for the folder alone; more than 1 "
-                         "means recursive"}}},
-       {"include_hidden",
-        {{"type", "boolean"},
-         {"default", true},
-         {"description", "Show names that begin with a dot"}}},
-       {"respect_ignore",
-        {{"type", "boolean"},
-         {"description", "Leave out .git and what .gitignore files name; the "
-                         "default is that of recursive"}}},
-       {"limit",
-        {{"type", "integer"},
-         {"minimum", 1},
-         {"maximum", limit_most},
-         {"default", 1000},
-         {"description", "Entries of a page"}}},
-       {"cursor", property("string", "next_cursor of the page before")}},
-      json::array());
-  t.output_schema = object_schema(
-      {{"path", property("string", "The folder, relative to the workspace")},
-       {"entries",
-        {{"type", "array"},
-         {"items",
-          object_schema(
-              {{"path", property("string", "Relative to the folder")},
-               {"type", property("string", "file, folder, link, fifo, socket, "
-                                           "device or unknown")},
-               {"size", property("integer", "Bytes of a file")},
-               {"target", property("string", "What a link holds")}},
-              {"path", "type"})}}},
-       {"truncated", property("boolean", "More entries follow")},
-       {"next_cursor", property("string", "cursor of the next page")},
-       {"unread_folders",
-        property("integer", "Folders that could not be read")}},
-      {"path", "entries", "truncated"});
+  t.input_schema = [] {
+    return object_schema(
+        {{"path",
+          {{"type", "string"},
+           {"default", "."},
+           {"description", "Folder, relative to the workspace or absolute "
+                           "beneath it"}}},
+         {"recursive",
+          {{"type", "boolean"},
+           {"default", false},
+           {"description", "List folders below as well"}}},
+         {"depth",
+          {{"type", "integer"},
+           {"minimum", 1},
+           {"maximum", depth_most},
+           {"description",
+            "Levels to list, 1 for the folder alone; more than 1 "
+            "means recursive"}}},
+         {"include_hidden",
+          {{"type", "boolean"},
+           {"default", true},
+           {"description", "Show names that begin with a dot"}}},
+         {"respect_ignore",
+          {{"type", "boolean"},
+           {"description", "Leave out .git and what .gitignore files name; the "
+                           "default is that of recursive"}}},
+         {"limit",
+          {{"type", "integer"},
+           {"minimum", 1},
+           {"maximum", limit_most},
+           {"default", 1000},
+           {"description", "Entries of a page"}}},
+         {"cursor", property("string", "next_cursor of the page before")}},
+        json::array());
+  };
+  t.output_schema = [] {
+    return object_schema(
+        {{"path", property("string", "The folder, relative to the workspace")},
+         {"entries",
+          {{"type", "array"},
+           {"items",
+            object_schema(
+                {{"path", property("string", "Relative to the folder")},
+                 {"type",
+                  property("string", "file, folder, link, fifo, socket, "
+                                     "device or unknown")},
+                 {"size", property("integer", "Bytes of a file")},
+                 {"target", property("string", "What a link holds")}},
+                {"path", "type"})}}},
+         {"truncated", property("boolean", "More entries follow")},
+         {"next_cursor", property("string", "cursor of the next page")},
+         {"unread_folders",
+          property("integer", "Folders that could not be read")}},
+        {"path", "entries", "truncated"});
+  };
   t.annotations.read_only = true;
   t.annotations.idempotent = true;
   t.pace = tool_pace::brief;

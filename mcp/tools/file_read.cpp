@@ -218,57 +218,62 @@ void add_file_read(tool_set& tools, const workspace& where,
   t.name = "file_read";
   t.title = "Read file";
   t.description = description;
-  t.input_schema = object_schema(
-      {{"path", property("string", "File, relative to the workspace or "
-                                   "absolute beneath it")},
-       {"offset",
-        {{"type", "integer"},
-         {"minimum", 1},
-         {"description", "First line to read, counted from 1"}}},
-       {"limit",
-        {{"type", "integer"},
-         {"minimum", 1},
-         {"description", "Number of lines to read"}}},
-       {"byte_offset",
-        {{"type", "integer"},
-         {"minimum", 0},
-         {"description", "First byte to read, counted from 0; "
-                         "not together with offset and limit"}}},
-       {"byte_limit",
-        {{"type", "integer"},
-         {"minimum", 1},
-         {"description", "Number of bytes to read"}}},
-       {"encoding",
-        {{"type", "string"},
-         {"enum", {"auto", "utf-8", "base64"}},
-         {"default", "auto"},
-         {"description",
-          "auto: text, or base64 when the file is binary. utf-8: always text; "
-          "bytes that are not UTF-8 become U+FFFD. base64: the bytes."}}},
-       {"line_numbers",
-        {{"type", "boolean"},
-         {"default", false},
-         {"description", "Put \"number<tab>\" before each line; not part of "
-                         "the file"}}}},
-      {"path"});
-  t.output_schema = object_schema(
-      {{"path", property("string", "Relative to the workspace")},
-       {"content", property("string", "The text, or base64")},
-       {"encoding", property("string", "utf-8 or base64")},
-       {"size", property("integer", "Bytes of the whole file")},
-       {"version", property("string", "State of the file, for "
-                                      "expected_version")},
-       {"truncated", property("boolean", "The file goes on behind content")},
-       {"lossy", property("boolean", "Bytes that are no UTF-8 were replaced "
-                                     "by U+FFFD: do not write this back")},
-       {"first_line", property("integer", "Line number of the first line")},
-       {"lines", property("integer", "Lines in content")},
-       {"next_offset", property("integer", "offset of what follows")},
-       {"byte_offset", property("integer", "First byte of content")},
-       {"bytes", property("integer", "Bytes of the file in content")},
-       {"next_byte_offset", property("integer", "byte_offset of what "
-                                                "follows")}},
-      {"path", "content", "encoding", "size", "version", "truncated"});
+  t.input_schema = [] {
+    return object_schema(
+        {{"path", property("string", "File, relative to the workspace or "
+                                     "absolute beneath it")},
+         {"offset",
+          {{"type", "integer"},
+           {"minimum", 1},
+           {"description", "First line to read, counted from 1"}}},
+         {"limit",
+          {{"type", "integer"},
+           {"minimum", 1},
+           {"description", "Number of lines to read"}}},
+         {"byte_offset",
+          {{"type", "integer"},
+           {"minimum", 0},
+           {"description", "First byte to read, counted from 0; "
+                           "not together with offset and limit"}}},
+         {"byte_limit",
+          {{"type", "integer"},
+           {"minimum", 1},
+           {"description", "Number of bytes to read"}}},
+         {"encoding",
+          {{"type", "string"},
+           {"enum", {"auto", "utf-8", "base64"}},
+           {"default", "auto"},
+           {"description",
+            "auto: text, or base64 when the file is binary. utf-8: always "
+            "text; "
+            "bytes that are not UTF-8 become U+FFFD. base64: the bytes."}}},
+         {"line_numbers",
+          {{"type", "boolean"},
+           {"default", false},
+           {"description", "Put \"number<tab>\" before each line; not part of "
+                           "the file"}}}},
+        {"path"});
+  };
+  t.output_schema = [] {
+    return object_schema(
+        {{"path", property("string", "Relative to the workspace")},
+         {"content", property("string", "The text, or base64")},
+         {"encoding", property("string", "utf-8 or base64")},
+         {"size", property("integer", "Bytes of the whole file")},
+         {"version", property("string", "State of the file, for "
+                                        "expected_version")},
+         {"truncated", property("boolean", "The file goes on behind content")},
+         {"lossy", property("boolean", "Bytes that are no UTF-8 were replaced "
+                                       "by U+FFFD: do not write this back")},
+         {"first_line", property("integer", "Line number of the first line")},
+         {"lines", property("integer", "Lines in content")},
+         {"next_offset", property("integer", "offset of what follows")},
+         {"byte_offset", property("integer", "First byte of content")},
+         {"bytes", property("integer", "Bytes of the file in content")},
+         {"next_byte_offset", property("integer", "byte_offset of what "
+                                                  "follows")}},
+        {"path", "content", "encoding", "size", "version", "truncated"});
+  };
   t.annotations.read_only = true;
   t.annotations.idempotent = true;
   t.pace = tool_pace::brief;

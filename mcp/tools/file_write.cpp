@@ -110,34 +110,39 @@ void add_file_write(tool_set& tools, const workspace& where,
   t.name = "file_write";
   t.title = "Write file";
   t.description = description;
-  t.input_schema = object_schema(
-      {{"path", property("string", "File, relative to the workspace or "
-                                   "absolute beneath it")},
-       {"content", property("string", "The whole new content; may be empty")},
-       {"encoding",
-        {{"type", "string"},
-         {"enum", {"utf-8", "base64"}},
-         {"default", "utf-8"},
-         {"description",
-          "base64: content is decoded first, for binary files"}}},
-       {"mode", property("string", "Octal permissions such as \"755\"; "
-                                   "otherwise an existing file keeps its own")},
-       {"create_dirs",
-        {{"type", "boolean"},
-         {"default", true},
-         {"description", "Make missing folders on the way"}}},
-       {"expected_version",
-        property("string", "Write only when the file still has this version "
-                           "(from file_read, file_write or file_edit); "
-                           "\"none\": only when there is no file")}},
-      {"path", "content"});
-  t.output_schema = object_schema(
-      {{"path", property("string", "Relative to the workspace")},
-       {"bytes", property("integer", "Bytes written")},
-       {"created", property("boolean", "There was no file before")},
-       {"version", property("string", "State of the file now, for "
-                                      "expected_version")}},
-      {"path", "bytes", "created", "version"});
+  t.input_schema = [] {
+    return object_schema(
+        {{"path", property("string", "File, relative to the workspace or "
+                                     "absolute beneath it")},
+         {"content", property("string", "The whole new content; may be empty")},
+         {"encoding",
+          {{"type", "string"},
+           {"enum", {"utf-8", "base64"}},
+           {"default", "utf-8"},
+           {"description",
+            "base64: content is decoded first, for binary files"}}},
+         {"mode",
+          property("string", "Octal permissions such as \"755\"; "
+                             "otherwise an existing file keeps its own")},
+         {"create_dirs",
+          {{"type", "boolean"},
+           {"default", true},
+           {"description", "Make missing folders on the way"}}},
+         {"expected_version",
+          property("string", "Write only when the file still has this version "
+                             "(from file_read, file_write or file_edit); "
+                             "\"none\": only when there is no file")}},
+        {"path", "content"});
+  };
+  t.output_schema = [] {
+    return object_schema(
+        {{"path", property("string", "Relative to the workspace")},
+         {"bytes", property("integer", "Bytes written")},
+         {"created", property("boolean", "There was no file before")},
+         {"version", property("string", "State of the file now, for "
+                                        "expected_version")}},
+        {"path", "bytes", "created", "version"});
+  };
   t.annotations.destructive = true;
   t.annotations.idempotent = true;
   t.writes = true;

@@ -142,8 +142,8 @@ void add_search_tools(tool_set& tools, const workspace& where,
   t.name = "file_search";
   t.title = "Search files";
   t.description = description;
-  t.input_schema = input_schema();
-  t.output_schema = output_schema();
+  t.input_schema = input_schema;
+  t.output_schema = output_schema;
   t.annotations.read_only = true;
   t.annotations.idempotent = true;
   t.run = [&where, &config](const arguments& args,

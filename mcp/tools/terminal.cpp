@@ -145,8 +145,8 @@ void add_terminal_tools(tool_set& tools, const workspace& where,
   exec.name = "terminal_exec";
   exec.title = "Run a command";
   exec.description = exec_description(*shared);
-  exec.input_schema = exec_input_schema(*shared);
-  exec.output_schema = exec_output_schema();
+  exec.input_schema = [shared] { return exec_input_schema(*shared); };
+  exec.output_schema = exec_output_schema;
   exec.annotations = {false, true, false, true};
   exec.writes = true;
   exec.run = [shared](const arguments& args, call& by) {
@@ -161,20 +161,22 @@ void add_terminal_tools(tool_set& tools, const workspace& where,
       "written, stdout and stderr together, and whether it still runs. With "
       "since (next_offset of the last answer) only what is new; with wait it "
       "waits that many seconds for something new or the end.";
-  output.input_schema = object(
-      {{"id", of_type("string", "As terminal_exec gave it, such as bg-1.")},
-       {"since",
-        {{"type", "integer"},
-         {"minimum", 0},
-         {"description", "Offset in bytes from which on output is wanted. "
-                         "Default: all that is kept."}}},
-       {"wait",
-        {{"type", "number"},
-         {"minimum", 0},
-         {"maximum", config.limits.exec_most.count()},
-         {"description", "Seconds to wait for new output. Default 0."}}}},
-      {"id"});
-  output.output_schema = output_schema();
+  output.input_schema = [&config] {
+    return object(
+        {{"id", of_type("string", "As terminal_exec gave it, such as bg-1.")},
+         {"since",
+          {{"type", "integer"},
+           {"minimum", 0},
+           {"description", "Offset in bytes from which on output is wanted. "
+                           "Default: all that is kept."}}},
+         {"wait",
+          {{"type", "number"},
+           {"minimum", 0},
+           {"maximum", config.limits.exec_most.count()},
+           {"description", "Seconds to wait for new output. Default 0."}}}},
+        {"id"});
+  };
+  output.output_schema = output_schema;
   output.annotations = {true, false, true, false};
   // Without commands there is nothing to read: absent where they are.
   output.writes = true;
@@ -189,12 +191,14 @@ void add_terminal_tools(tool_set& tools, const workspace& where,
       "Ends a background command with everything it started: SIGTERM, and "
       "SIGKILL half a second later. With signal only that signal is sent, for "
       "example INT or HUP.";
-  kill.input_schema = object(
-      {{"id", of_type("string", "As terminal_exec gave it, such as bg-1.")},
-       {"signal", of_type("string", "Name or number of a signal to send "
-                                    "instead of ending it.")}},
-      {"id"});
-  kill.output_schema = output_schema();
+  kill.input_schema = [] {
+    return object(
+        {{"id", of_type("string", "As terminal_exec gave it, such as bg-1.")},
+         {"signal", of_type("string", "Name or number of a signal to send "
+                                      "instead of ending it.")}},
+        {"id"});
+  };
+  kill.output_schema = output_schema;
   kill.annotations = {false, true, false, false};
   kill.writes = true;
   kill.run = [shared](const arguments& args, call& by) {

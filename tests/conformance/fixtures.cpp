@@ -55,10 +55,10 @@ tool make(const char* name, const char* about, body run,
   tool out;
   out.name = name;
   out.description = about;
-  out.input_schema = {{"type", "object"},
-                      {"properties", std::move(properties)}};
+  json schema{{"type", "object"}, {"properties", std::move(properties)}};
   if (!required.empty())
-    out.input_schema["required"] = required;
+    schema["required"] = required;
+  out.input_schema = [schema] { return schema; };
   out.run = std::move(run);
   return out;
 }
@@ -206,19 +206,20 @@ void add_content_tools(tool_set& to) {
              return of_text("JSON Schema 2020-12 tool called with: "
                             + args.object().dump());
            });
-  schema.input_schema = {
-      {"$schema", "https://json-schema.org/draft/2020-12/schema"},
-      {"type", "object"},
-      {"$defs",
-       {{"address",
-         {{"type", "object"},
-          {"properties",
-           {{"street", {{"type", "string"}}},
-            {"city", {{"type", "string"}}}}}}}}},
-      {"properties",
-       {{"name", {{"type", "string"}}},
-        {"address", {{"$ref", "#/$defs/address"}}}}},
-      {"additionalProperties", false}};
+  schema.input_schema = [] {
+    return json{{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+                {"type", "object"},
+                {"$defs",
+                 {{"address",
+                   {{"type", "object"},
+                    {"properties",
+                     {{"street", {{"type", "string"}}},
+                      {"city", {{"type", "string"}}}}}}}}},
+                {"properties",
+                 {{"name", {{"type", "string"}}},
+                  {"address", {{"$ref", "#/$defs/address"}}}}},
+                {"additionalProperties", false}};
+  };
   to.add(std::move(schema));
 }
 

@@ -92,7 +92,7 @@ std::unique_ptr<server> make_server() {
   contents what;
   tool echo;
   echo.name = "echo";
-  echo.input_schema = {{"type", "object"}};
+  echo.input_schema = [] { return json{{"type", "object"}}; };
   echo.pace = tool_pace::quick;
   echo.run = [](const arguments& args, call& c) -> result<tool_result> {
     tool_result out;

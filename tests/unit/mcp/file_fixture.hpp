@@ -114,7 +114,7 @@ struct bench {
       CHECK(!value.contains(out->text_member));
       value[out->text_member] = out->text;
     }
-    CHECK(fits(value, tools.find(name)->output_schema));
+    CHECK(fits(value, tools.find(name)->output_schema()));
     value["#text"] = out->text;
     return value;
   }

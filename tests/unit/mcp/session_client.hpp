@@ -148,7 +148,7 @@ plain_tool(std::string name,
   out.name = std::move(name);
   out.title = "A title";
   out.description = "For tests";
-  out.input_schema = {{"type", "object"}};
+  out.input_schema = [] { return json{{"type", "object"}}; };
   out.run = std::move(run);
   return out;
 }
@@ -166,7 +166,7 @@ inline tool_set test_tools(const std::shared_ptr<gate>& g) {
         got.text_member = "text";
         return got;
       });
-  echo.output_schema = {{"type", "object"}};
+  echo.output_schema = [] { return json{{"type", "object"}}; };
   echo.annotations.read_only = true;
   echo.pace = tool_pace::quick;
   out.add(std::move(echo));

@@ -555,7 +555,7 @@ TEST_CASE("requests without a session share their background commands") {
   tool_set tools;
   tool look;
   look.name = "look";
-  look.input_schema = {{"type", "object"}};
+  look.input_schema = [] { return json{{"type", "object"}}; };
   look.run = [&](const arguments&, call& of) -> result<tool_result> {
     seen.push_back(&of.processes());
     return tool_result{};

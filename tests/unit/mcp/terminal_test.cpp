@@ -276,15 +276,14 @@ TEST_CASE("the tools describe themselves") {
   bench on;
   for (const auto& each : on.tools.all()) {
     CHECK(each.writes);
-    CHECK(each.input_schema["type"] == "object");
-    CHECK(each.output_schema["type"] == "object");
-    for (const std::string name : each.input_schema["required"])
-      CHECK(each.input_schema["properties"].contains(name));
-    for (const std::string name : each.output_schema["required"])
-      CHECK(each.output_schema["properties"].contains(name));
+    for (const auto& schema : {each.input_schema(), each.output_schema()}) {
+      CHECK(schema["type"] == "object");
+      for (const std::string name : schema["required"])
+        CHECK(schema["properties"].contains(name));
+    }
   }
   bench listed{std::vector<std::string>{"echo"}};
   const auto* exec = listed.tools.find("terminal_exec");
   CHECK(exec->description.find("echo") != std::string::npos);
-  CHECK_FALSE(exec->input_schema["properties"].contains("env"));
+  CHECK_FALSE(exec->input_schema()["properties"].contains("env"));
 }
