@@ -19,10 +19,6 @@ constexpr std::uint64_t without_member = 4;
 /// A node without the template has to fetch it from another first.
 constexpr std::uint64_t without_template = 1024;
 
-/// Each lost place was taken by another booking: more in a row than there are
-/// bookings under way in a fleet at one moment.
-constexpr int most_races = 256;
-
 std::uint64_t hash(std::uint64_t from, std::string_view text) {
   // FNV-1a, 64 bits.
   for (const auto c : text)
@@ -179,6 +175,24 @@ tl::unexpected<failure> unknown_node(const std::vector<node_view>& nodes,
                   : "did you mean " + quoted(nearest(wanted, names)) + "?");
 }
 
+/// What would help first, of all that stands in the way.
+std::string remedy(const tally& count, bool full) {
+  if (full)
+    return "destroy sandboxes that are not needed, ask for less, or add a node";
+  if (count.cordoned > 0)
+    return "caged node uncordon lets a node take sandboxes again; or add one";
+  if (count.lost > 0)
+    return "caged node list shows when it was last heard of; wait for it, or "
+           "add a node";
+  if (count.labels > 0)
+    return "ask for other labels: caged node get shows a node's; or start one "
+           "with --labels";
+  if (count.runtime + count.network > 0)
+    return "caged node get shows what a node offers; ask for that, or add a "
+           "node";
+  return "add a node: caged-node join";
+}
+
 tl::unexpected<failure> no_room(const tally& count, const wish& wanted) {
   const auto& spec = wanted.spec;
   const bool one = !wanted.node.empty() && count.named == 1;
@@ -212,39 +226,7 @@ tl::unexpected<failure> no_room(const tally& count, const wish& wanted) {
       (one ? "node " + quoted(wanted.node) + " has no room: "
            : std::string{"no node has room: "})
           + (why.text().empty() ? "the fleet has no node yet" : why.text()),
-      full ? "destroy sandboxes that are not needed, ask for less, or "
-             "add a node"
-           : "ask for less of the node, or add one");
-}
-
-/// The sandbox's placement, when this is a repeat.
-result<std::optional<placement_record>>
-placed_before(store& in, const placement_record& wanted) {
-  const auto got = in.get(placement_key(wanted.sandbox));
-  if (!got)
-    return tl::unexpected<failure>(got.error());
-  if (!*got)
-    return std::nullopt;
-  auto found = decode_placement(wanted.sandbox, (*got)->value);
-  if (!found)
-    return tl::unexpected<failure>(std::move(found.error()));
-  if (found->request_id != wanted.request_id || found->digest != wanted.digest)
-    return std::nullopt;
-  return std::optional{std::move(*found)};
-}
-
-result<void> refresh(store& in, node_view& what) {
-  auto reserved = read_reserved(in, what.node.id);
-  what.unreadable = !reserved && reserved.error().code == ec::malformed;
-  if (reserved)
-    what.reserved = *reserved;
-  else if (!what.unreadable)
-    return tl::unexpected<failure>(std::move(reserved.error()));
-  const auto cordon = in.get(node_key(what.node.id, "cordon"));
-  if (!cordon)
-    return tl::unexpected<failure>(cordon.error());
-  what.cordoned = cordon->has_value();
-  return {};
+      remedy(count, full));
 }
 
 } // namespace
@@ -334,53 +316,6 @@ result<void> obtainable(const std::vector<node_view>& nodes,
               "there is no template " + quoted(template_name)
                   + " on any node of the fleet",
               "there are: " + escape_text(known, hint_max));
-}
-
-result<placement_record> schedule(store& in, std::vector<node_view>& nodes,
-                                  const wish& wanted,
-                                  placement_record placement,
-                                  std::uint64_t seed) {
-  placement.name = wanted.spec.name;
-  placement.takes = {};
-  reserve(placement.takes, wanted.spec, phase::pending);
-  // What a refusal means unless the sandbox has its place already.
-  auto refused = [&](failure why) -> result<placement_record> {
-    auto before = placed_before(in, placement);
-    if (!before)
-      return tl::unexpected<failure>(std::move(before.error()));
-    if (*before)
-      return std::move(**before);
-    return tl::unexpected<failure>(std::move(why));
-  };
-  for (int races = 0; races < most_races; ++races) {
-    // Anew each time: a node whose place was lost is fuller now. The others are
-    // no emptier than in their views, but where sandboxes have ended: what is
-    // booked at last was the least booked one, however old the views are.
-    const auto best = order(nodes, wanted, placement.sandbox, seed);
-    if (!best)
-      return refused(best.error());
-    auto& node = nodes[best->front()];
-    placement.node = node.node.id;
-    auto done = book_once(in, placement, node.node.total, node.reserved);
-    if (done && *done)
-      return placement;
-    if (done)
-      continue;
-    if (done.error().code == ec::conflict)
-      return refused(std::move(done.error()));
-    const auto why = done.error().code;
-    if (why != ec::no_capacity && why != ec::malformed)
-      return tl::unexpected<failure>(std::move(done.error()));
-    // Cordoned since; or its reservation is broken, which is no reason to place
-    // nothing elsewhere.
-    if (auto read = refresh(in, node); !read)
-      return tl::unexpected<failure>(std::move(read.error()));
-    if (why == ec::malformed && !node.unreadable)
-      return tl::unexpected<failure>(std::move(done.error()));
-  }
-  return fail(ec::unavailable,
-              "places on the nodes are taken faster than they can be booked",
-              "try again");
 }
 
 } // namespace caged

@@ -65,16 +65,4 @@ result<void> placeable(const node_view& here, const wish& wanted);
 result<void> obtainable(const std::vector<node_view>& nodes,
                         const std::string& template_name);
 
-/// Books the best node: of those in `nodes` that were out of date the
-/// reservation is read again, and the order made anew. Gives `placement` with
-/// its node, and its name and what it takes from wanted.spec; one that is there
-/// with the same sandbox, request id and digest is this one, wherever it is. It
-/// blocks, may be called again with the same arguments, and a booking that was
-/// in doubt is then found. Errors: those of order and book; unavailable also
-/// when the place was lost again and again.
-result<placement_record> schedule(store& in, std::vector<node_view>& nodes,
-                                  const wish& wanted,
-                                  placement_record placement,
-                                  std::uint64_t seed = 0);
-
 } // namespace caged

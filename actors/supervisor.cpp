@@ -3,9 +3,14 @@
 #include <algorithm>
 #include <iterator>
 
+#include "actors/histories.hpp"
 #include "messages/text.hpp"
 
 namespace caged {
+
+namespace {
+constexpr auto expiry_interval = std::chrono::hours(1);
+}
 
 reconciled reconcile(const node_memory& memory) {
   reconciled out;
@@ -228,7 +233,28 @@ void supervisor_state::changed(const sandbox_changed& what) {
     destroyed_[what.info.id] = item.info;
     keep_history({what.info.id, item.info.owner, item.request_id});
     forget(what.info.id);
+    expire_history();
   }
+}
+
+/// What has been over for long leaves the journal: at the start, and then now
+/// and again when something ends.
+void supervisor_state::expire_history() {
+  const auto now = self->home_system().clock().now();
+  if (!next_expiry_)
+    next_expiry_ = now + expiry_interval;
+  if (now < *next_expiry_)
+    return;
+  next_expiry_ = now + expiry_interval;
+  offload(
+      self, context->records,
+      [journal = context->journal] {
+        return journal->expire(wall_clock_ms() - history_kept_ms);
+      },
+      [this](const result<void>& done) {
+        if (!done) // the next one tries again
+          context->metrics->error(done.error().code);
+      });
 }
 
 /// What is older stays in the journal until it expires, for who looks there;

@@ -194,6 +194,7 @@ private:
   void rechecked(const result<stored_placements>& stored);
   void forget(const std::string& id);
   void keep_history(past what);
+  void expire_history();
   void publish_capacity();
   void spread(const sandbox_changed& what);
   void admit();
@@ -216,6 +217,8 @@ private:
   std::map<std::string, entry> sandboxes_;
   std::map<std::string, sandbox_info> destroyed_;
   std::deque<past> history_; ///< of destroyed_, oldest first
+  /// Of what is old in the journal; nothing: nothing has ended yet.
+  std::optional<std::chrono::steady_clock::time_point> next_expiry_;
   /// (caller, request id) -> (sandbox, digest), destroyed ones too.
   std::map<std::pair<std::string, std::string>,
            std::pair<std::string, std::uint64_t>>

@@ -169,6 +169,7 @@ void supervisor_state::end_member(const std::string& id) {
     pool_pause_ = self->home_system().clock().now() + failure_pause;
   slots_.erase(it->second.slot);
   members_.erase(it);
+  expire_history();
   fill_pool();
 }
 

@@ -266,7 +266,11 @@ public:
         out.emplace_back(id, l);
     return out;
   }
-  result<void> expire(std::int64_t) override { return {}; }
+  result<void> expire(std::int64_t before_ms) override {
+    expired.push_back(before_ms);
+    return {};
+  }
+  std::vector<std::int64_t> expired; ///< what it was called with
   result<std::vector<std::pair<std::string, cause>>>
   events(std::int64_t since_ms, std::size_t) override {
     std::vector<std::pair<std::string, cause>> out;

@@ -468,6 +468,26 @@ TEST_CASE("what goes while the audit looks is nobody's orphan") {
   CHECK(rows[0].verdict == "orphan");
 }
 
+TEST_CASE("what is old leaves the journal while the daemon runs, too") {
+  node n;
+  n.boot();
+  auto end_one = [&] { n.ask(api::destroy{n.make_sandbox()}); };
+  end_one();
+  CHECK(n.journal->expired.empty()); // that was done when it was started
+  n.pass(std::chrono::minutes(59));
+  end_one();
+  CHECK(n.journal->expired.empty());
+  n.pass(std::chrono::minutes(1));
+  end_one();
+  end_one();
+  REQUIRE(n.journal->expired.size() == 1);
+  const auto before = wall_clock_ms() - 7LL * 24 * 3600 * 1000;
+  CHECK(std::abs(n.journal->expired[0] - before) < 60'000);
+  n.pass(std::chrono::hours(1));
+  end_one();
+  CHECK(n.journal->expired.size() == 2);
+}
+
 TEST_CASE("shutdown with destroy-all clears the host before it stops") {
   node n;
   n.boot();

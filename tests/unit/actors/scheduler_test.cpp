@@ -7,6 +7,7 @@
 #include "messages/text.hpp"
 #include "tests/support/chance.hpp"
 #include "tests/unit/actors/booking_support.hpp"
+#include "tests/unit/actors/place_in_one.hpp"
 
 using namespace caged;
 using test::faulty_store;
@@ -14,6 +15,7 @@ using test::hooked_store;
 using test::look_at_books;
 using test::place_for;
 using test::put_key;
+using test::schedule;
 
 namespace {
 
@@ -577,6 +579,28 @@ TEST_CASE("whatever comes and goes, no node has more than it can take") {
         return all;
       }()));
   }
+}
+
+TEST_CASE("the hint is about what stands in the way") {
+  auto hint = [](const node_view& of, const wish& what) {
+    return order({of}, what, some_id).error().hint;
+  };
+  auto what = wanted();
+  auto one = booked(node("one"), {16, 0, 0});
+  CHECK(hint(one, what).starts_with("destroy sandboxes"));
+  one = node("one");
+  one.cordoned = true;
+  CHECK(hint(one, what).starts_with("caged node uncordon"));
+  one.live = false;
+  CHECK(hint(one, what).starts_with("caged node list"));
+  one = node("one");
+  what.require = {{"zone", "a"}};
+  CHECK(hint(one, what).starts_with("ask for other labels"));
+  what = wanted();
+  what.spec.runtime = "firecracker";
+  CHECK(hint(one, what).starts_with("caged node get shows"));
+  CHECK(order({}, wanted(), some_id).error().hint
+        == "add a node: caged-node join");
 }
 
 TEST_CASE("one node alone is judged by what is asked of a node") {
