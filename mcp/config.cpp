@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <memory>
 
 #include <CLI/CLI.hpp>
@@ -311,6 +312,29 @@ failure unknown(const std::vector<std::string>& args, const CLI::Error& e) {
           {}};
 }
 
+bool is_flag(std::string_view arg, const option_row& row) {
+  const std::string_view flag{row.flag};
+  return arg.substr(0, 2) == "--" && arg.substr(2, flag.size()) == flag
+         && (arg.size() == flag.size() + 2 || arg[flag.size() + 2] == '=');
+}
+
+bool is_mentioned(const option_row& row, const std::vector<std::string>& args) {
+  return std::getenv(row.variable) != nullptr // NOLINT: one thread so far
+         || std::any_of(args.begin(), args.end(),
+                        [&](const auto& arg) { return is_flag(arg, row); });
+}
+
+/// CLI11 takes some 4 us for each flag that it is told of, and compares it with
+/// all others: a tenth of the time from the start to the first answer. So it is
+/// told of those alone that are there, unless it has to list or refuse one.
+bool needs_all_flags(const std::vector<std::string>& args) {
+  return std::any_of(args.begin(), args.end(), [](const auto& arg) {
+    return arg.substr(0, 1) == "-"
+           && std::none_of(rows.begin(), rows.end(),
+                           [&](const auto& row) { return is_flag(arg, row); });
+  });
+}
+
 } // namespace
 
 result<invocation> read_config(std::vector<std::string> args) {
@@ -322,8 +346,11 @@ result<invocation> read_config(std::vector<std::string> args) {
   app.footer(examples);
   std::array<std::string, rows.size()> values;
   std::array<const CLI::Option*, rows.size()> options{};
+  const bool all = needs_all_flags(args);
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
+    if (!all && !is_mentioned(row, args))
+      continue;
     const auto name = std::string{"--"} + row.flag;
     auto* option =
         row.is_switch
@@ -350,7 +377,7 @@ result<invocation> read_config(std::vector<std::string> args) {
   std::string token_file;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
-    if (options[i]->count() == 0)
+    if (options[i] == nullptr || options[i]->count() == 0)
       continue;
     if (row.set == nullptr)
       token_file = values[i];
@@ -363,10 +390,12 @@ result<invocation> read_config(std::vector<std::string> args) {
     if (out.mode == transport::stdio)
       return fail(ec::bad_request, "--socket is for --mode ws and --mode http, "
                                    "not for stdio: give one of them");
-    for (const auto* other : {"--host", "--port"})
-      if (app.get_option(other)->count() > 0)
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      if (const std::string_view other{rows[i].flag};
+          (other == "host" || other == "port") && options[i] != nullptr
+          && options[i]->count() > 0)
         return fail(ec::bad_request,
-                    std::string{other}
+                    "--" + std::string{other}
                         + " and --socket exclude each other: the server "
                           "listens on a Unix socket or on a port");
   }

@@ -367,6 +367,16 @@ result<void> running_node::begin(const node_config& config,
   }
   if (gateway_)
     gateway_->start(on_request, on_gone);
+  // Before anybody is answered: whoever was may look here, and must not find
+  // the ports of an earlier daemon.
+  if (tcp_)
+    std::ofstream{config.run_dir / "listen-address", std::ios::trunc}
+        << tcp_->address() << '\n';
+  std::ofstream{config.run_dir / "metrics-address", std::ios::trunc}
+      << exposer_->listen_address() << '\n';
+  if (gateway_)
+    std::ofstream{config.run_dir / "gateway-address", std::ios::trunc}
+        << gateway_->listen_address() << '\n';
   if (scraped_in_vain(exposer_->listen_address(), context_->listen))
     log_event("metrics are served on loopback alone: a Prometheus elsewhere "
               "will find this node silent",
@@ -382,15 +392,6 @@ result<void> running_node::begin(const node_config& config,
   caf::anon_send(entrypoint_, atom::start::value); // in this order
   if (publisher_)
     caf::anon_send(publisher_, atom::start::value);
-
-  if (tcp_)
-    std::ofstream{config.run_dir / "listen-address", std::ios::trunc}
-        << tcp_->address() << '\n';
-  std::ofstream{config.run_dir / "metrics-address", std::ios::trunc}
-      << exposer_->listen_address() << '\n';
-  if (gateway_)
-    std::ofstream{config.run_dir / "gateway-address", std::ios::trunc}
-        << gateway_->listen_address() << '\n';
   return {};
 }
 

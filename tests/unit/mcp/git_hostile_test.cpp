@@ -675,9 +675,14 @@ TEST_CASE("a worker inherits neither environment nor descriptors") {
        fs::directory_iterator{"/proc/" + pid + "/fd"})
     ++open;
   CHECK(open <= 8); // 0 to 4, and what libgit2 keeps open
-  const auto status = test::read_file("/proc/" + pid + "/status");
-  CHECK(has(status, "NoNewPrivs:\t1"));
-  CHECK(has(status, "Seccomp:\t2"));
+  std::size_t threads = 0;
+  for (const auto& task : fs::directory_iterator{"/proc/" + pid + "/task"}) {
+    const auto status = test::read_file(task.path() / "status");
+    CHECK(has(status, "NoNewPrivs:\t1"));
+    CHECK(has(status, "Seccomp:\t2"));
+    ++threads;
+  }
+  CHECK(threads >= 2); // its helper is no less confined
 }
 
 TEST_CASE("configurations that are broken or strange are errors or harmless") {
