@@ -108,7 +108,8 @@ result<people> people_of(git_repository* repository, const json& request) {
 /// What a commit changed; nothing is read of files above 4 MiB.
 void count_changes(git_repository* repository, git_tree* before,
                    git_tree* after, answer& to) {
-  git_diff_options options = GIT_DIFF_OPTIONS_INIT;
+  git_diff_options options{};
+  git_diff_options_init(&options, GIT_DIFF_OPTIONS_VERSION);
   options.max_size = counted_file_most;
   diff_ptr diff;
   if (git_diff_tree_to_tree(diff.put(), repository, before, after, &options)
@@ -137,7 +138,8 @@ void count_changes(git_repository* repository, git_tree* before,
 
 tl::unexpected<failure> nothing(git_repository* repository,
                                 const json& request) {
-  git_status_options options = GIT_STATUS_OPTIONS_INIT;
+  git_status_options options{};
+  git_status_options_init(&options, GIT_STATUS_OPTIONS_VERSION);
   options.show = GIT_STATUS_SHOW_WORKDIR_ONLY;
   options.flags =
       GIT_STATUS_OPT_INCLUDE_UNTRACKED | GIT_STATUS_OPT_EXCLUDE_SUBMODULES;

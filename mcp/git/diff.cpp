@@ -20,11 +20,12 @@ constexpr std::size_t listed_files = 1000;
 constexpr std::size_t renamed_files = 400;
 
 struct options_set {
-  git_diff_options raw = GIT_DIFF_OPTIONS_INIT;
+  git_diff_options raw{};
   path_list paths;
 
   options_set(const worker_state& state, const json& request)
       : paths{state, request} {
+    git_diff_options_init(&raw, GIT_DIFF_OPTIONS_VERSION);
     raw.flags = GIT_DIFF_INDENT_HEURISTIC;
     if (paths.literal())
       raw.flags |= GIT_DIFF_DISABLE_PATHSPEC_MATCH;
@@ -156,7 +157,8 @@ void find_renames(git_diff* diff) {
   }
   if (added == 0 || deleted == 0 || added + deleted > renamed_files)
     return;
-  git_diff_find_options options = GIT_DIFF_FIND_OPTIONS_INIT;
+  git_diff_find_options options{};
+  git_diff_find_options_init(&options, GIT_DIFF_FIND_OPTIONS_VERSION);
   options.flags = GIT_DIFF_FIND_RENAMES;
   git_diff_find_similar(diff, &options); // without it, they are not renames
 }

@@ -45,7 +45,8 @@ bool find_staged(worker_state& state, git_index* index) {
       && git_oid_equal(&state.staged->index, sum) != 0)
     return true;
   state.staged.reset();
-  git_diff_options options = GIT_DIFF_OPTIONS_INIT;
+  git_diff_options options{};
+  git_diff_options_init(&options, GIT_DIFF_OPTIONS_VERSION);
   options.flags = GIT_DIFF_INCLUDE_TYPECHANGE;
   diff_ptr diff;
   if (git_diff_tree_to_index(diff.put(), repository, tree.get(), index,

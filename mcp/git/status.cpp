@@ -124,7 +124,8 @@ result<std::string> branch_line(git_repository* repository, json& to) {
 
 git_status_options options_of(const worker_state& state, const json& request,
                               const path_list& paths) {
-  git_status_options options = GIT_STATUS_OPTIONS_INIT;
+  git_status_options options{};
+  git_status_options_init(&options, GIT_STATUS_OPTIONS_VERSION);
   options.show = GIT_STATUS_SHOW_INDEX_AND_WORKDIR;
   options.flags = GIT_STATUS_OPT_SORT_CASE_SENSITIVELY;
   const auto untracked = request.value("untracked", std::string{"normal"});
